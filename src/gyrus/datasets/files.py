@@ -1,0 +1,75 @@
+"""Plain files and folders as a dataset without labels, to predict on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from gyrus.datasets.listing import count, is_image, listing, natural_key
+from gyrus.errors import InputError
+from gyrus.records import Dataset, DatasetInfo, Record
+
+INFO = DatasetInfo(name="files", title="Image files named by the user")
+
+
+def open_files(paths: str | Path | Iterable[str | Path]) -> Dataset:
+    """Collect image files, and those in folders and their sub-folders, as records without labels.
+
+    A file that is named is taken whatever its suffix; in folders those of images and of Cheng's .mat slices are. Files
+    keep the given order, a folder's are in natural order, and a file met twice is taken once. The root is the deepest
+    folder that holds them all, so that every id, the path relative to it, is unique.
+
+    Raises:
+        InputError: no path given, one does not exist, or a folder holds no image.
+    """
+    given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    if not given:
+        raise InputError("no files named: name at least one image file or folder")
+    found: dict[Path, None] = {}
+    met = 0
+    for path in given:
+        files = _expand(path)
+        met += len(files)
+        found |= dict.fromkeys(files)
+    root = _root(given, found)
+    records = tuple(Record(id=file.relative_to(root).as_posix(), path=file, source=INFO.name) for file in found)
+    repeated = met - len(found)
+    notes = (f"{count(repeated, 'file')} named more than once and taken once.",) if repeated else ()
+    return Dataset(info=INFO, root=root, records=records, notes=notes)
+
+
+def _expand(path: Path) -> list[Path]:
+    """Return the file itself, or the images below the folder, as absolute paths."""
+    absolute = Path(os.path.normpath(path.absolute()))
+    if absolute.is_dir():
+        files = _images(absolute)
+        if not files:
+            raise InputError(f"{path} holds no images (PNG, JPEG, TIFF, BMP): name a folder that does")
+        return files
+    if not absolute.exists():
+        raise InputError(f"{path} does not exist: check the path")
+    return [absolute]
+
+
+def _images(folder: Path) -> list[Path]:
+    here = listing(folder)
+    files = [folder / name for name in here.files if is_image(name) or _is_mat_slice(name)]
+    for name in here.folders:
+        if not (folder / name).is_symlink():  # a link may lead back up and never end
+            files += _images(folder / name)
+    return sorted(files, key=lambda file: natural_key(file.as_posix()))
+
+
+def _is_mat_slice(name: str) -> bool:
+    return name.lower().endswith(".mat") and name.lower() != "cvind.mat"
+
+
+def _root(given: list[Path], found: Iterable[Path]) -> Path:
+    """Return the one folder that was named, or else the deepest that holds every file."""
+    if len(given) == 1 and given[0].is_dir():
+        return Path(os.path.normpath(given[0].absolute()))
+    try:
+        return Path(os.path.commonpath([file.parent for file in found]))
+    except ValueError as error:
+        raise InputError("the files lie on different drives: name those of one drive at a time") from error

@@ -1,0 +1,110 @@
+"""The datasets gyrus knows by name, and how one is recognised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gyrus.errors import InputError
+from gyrus.records import Dataset, DatasetInfo
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetReader:
+    """One way of opening a dataset.
+
+    Attributes:
+        info: what is published about the dataset; ``info.name`` is the registry's name for it.
+        recognises: tells from a folder or file, by a listing or two, whether this reader is meant for it.
+        open: opens it, reading no pixel; raises InputError where it is not as it should be.
+        looks_for: what ``recognises`` looks for, as a phrase for the error that names all readers.
+    """
+
+    info: DatasetInfo
+    recognises: Callable[[Path], bool]
+    open: Callable[[Path], Dataset]
+    looks_for: str
+
+
+_readers: dict[str, DatasetReader] = {}
+
+
+def register(reader: DatasetReader) -> None:
+    """Add a reader; it is asked after those that are there already, and before the plain folder of classes.
+
+    Raises:
+        InputError: the name is taken.
+    """
+    _load()
+    _add(reader)
+
+
+def list_datasets() -> tuple[str, ...]:
+    """Return the names of all datasets, in the order in which recognition is tried."""
+    return tuple(sorted(_load(), key=lambda name: name == "folder"))
+
+
+def dataset_info(name: str) -> DatasetInfo:
+    """Return what is published about a dataset.
+
+    Raises:
+        InputError: no dataset has this name.
+    """
+    return _reader(name).info
+
+
+def open_dataset(path: str | Path, name: str | None = None) -> Dataset:
+    """Open a folder or manifest as a dataset; files are listed, no pixel is read.
+
+    Args:
+        path: the dataset's folder, or a CSV manifest.
+        name: one of :func:`list_datasets`, where it should not be recognised from what is there.
+
+    Returns:
+        Dataset: its records in a stable order, with notes on what the reader noticed.
+
+    Raises:
+        InputError: the path does not exist, is not recognised, or is not as that dataset should be.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise InputError(f"{root} does not exist: check the path")
+    if name is not None:
+        return _reader(name).open(root)
+    found = recognise(root)
+    if found is not None:
+        return _readers[found].open(root)
+    sought = "; ".join(f"{known}: {_readers[known].looks_for}" for known in list_datasets())
+    if root.is_dir() and not any(root.iterdir()):
+        raise InputError(f"{root} is an empty folder: put a dataset into it, one of ({sought})")
+    raise InputError(f"{root} is not a dataset gyrus recognises: it looked for ({sought})")
+
+
+def recognise(path: Path) -> str | None:
+    """Return the name of the first reader that is meant for what stands at ``path``, or None; nothing is opened."""
+    return next((known for known in list_datasets() if _readers[known].recognises(path)), None)
+
+
+def _reader(name: str) -> DatasetReader:
+    try:
+        return _load()[name]
+    except KeyError:
+        raise InputError(f"no dataset is called {name!r}: choose one of {', '.join(list_datasets())}") from None
+
+
+def _add(reader: DatasetReader) -> None:
+    if reader.info.name in _readers:
+        raise InputError(f"a dataset called {reader.info.name!r} is registered already: choose another name")
+    _readers[reader.info.name] = reader
+
+
+def _load() -> dict[str, DatasetReader]:
+    """Register the readers gyrus ships, once, on first use: the surest signature first."""
+    if not _readers:
+        from gyrus.datasets import br35h, cheng, folder, manifest, navoneel, nickparvar, sartaj
+
+        shipped = (manifest.PHANTOM, cheng.READER, manifest.READER, sartaj.READER, nickparvar.READER, br35h.READER)
+        for reader in (*shipped, navoneel.READER, folder.READER):
+            _add(reader)
+    return _readers
