@@ -79,12 +79,12 @@ def test_description_says_it_is_synthetic(phantom: Phantom) -> None:
     assert about["name"] == "phantom"
     assert about["synthetic"] is True
     assert "synthetic" in about["title"]
-    assert about["classes"] == ["glioma", "meningioma", "pituitary", "no_tumor"]
+    assert about["classes"] == ["glioma", "meningioma", "no_tumor", "pituitary"]
     assert (about["seed"], about["patients"], about["size"]) == (0, PATIENTS, SIZE)
     assert about["spacing_mm"] == pytest.approx(240 / SIZE)
     assert about["licence"]
     assert about["citation"]
-    assert about["faults"] == []
+    assert "synthetic" in about["faults"][0]
 
 
 def test_masks_are_inside_the_head_and_of_plausible_size(phantom: Phantom) -> None:

@@ -8,13 +8,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gyrus.datasets.manifest import PHANTOM_INFO
 from gyrus.errors import InputError
 from gyrus.phantom.anatomy import Atlas, build_atlas
 from gyrus.phantom.patient import Patient, draw_patient
@@ -23,12 +24,6 @@ from gyrus.phantom.tumours import CLASSES, NO_TUMOR, Tumour, draw_tumour
 from gyrus.records import PLANES
 
 COLUMNS = ("file", "label", "patient", "study", "mask", "plane")
-TITLE = "gyrus phantom: synthetic T1 contrast-enhanced slices with drawn tumours; no real patient is in it"
-LICENCE = "CC0-1.0; anatomy after the ICBM 152 2009a template, (C) 1993-2009 L. Collins, McConnell Brain Imaging Centre"
-CITATION = (
-    "Synthetic, made by gyrus; anatomy from ICBM 152 nonlinear symmetric 2009a: V. Fonov et al., Unbiased average "
-    "age-appropriate atlases for pediatric studies, NeuroImage 54(1):313-327, 2011"
-)
 _MIN_PATIENTS, _MIN_SIZE = 8, 64
 _MIN_MASK = 30  # pixels at size 192
 _THREADS = 2
@@ -127,13 +122,8 @@ def _write(draft: Path, patients: int, seed: int, slices_per_plane: int, size: i
         table.writerow(COLUMNS)
         table.writerows(rows)
     about = {
-        "name": "phantom",
-        "title": TITLE,
+        **asdict(PHANTOM_INFO),
         "synthetic": True,
-        "licence": LICENCE,
-        "citation": CITATION,
-        "classes": list(CLASSES),
-        "faults": [],
         "seed": seed,
         "patients": patients,
         "slices_per_plane": slices_per_plane,
