@@ -87,7 +87,7 @@ def open_manifest(root: Path) -> Dataset:
     unknown = [name for name in columns if name not in COLUMNS]
     if unknown:
         notes.append(f"{count(len(unknown), 'column')} of the manifest left out as unknown: {and_more(unknown)}.")
-    return Dataset(info=info, root=table.parent, records=tuple(records.values()), notes=tuple(notes))
+    return Dataset(info=info, root=root, records=tuple(records.values()), notes=tuple(notes))
 
 
 def write_manifest(dataset: Dataset, out_csv: str | Path) -> Path:

@@ -1,0 +1,54 @@
+"""Everything that follows from a confusion matrix, for one matrix or a stack of them at once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def confusion_matrix(true: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Return the (C, C) counts, row = true class, column = predicted class.
+
+    Args:
+        true: (N,) class indices.
+        predicted: (N,) class indices.
+        classes: C.
+    """
+    return np.bincount(true * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def rates(confusion: NDArray[np.number]) -> dict[str, NDArray[np.float64]]:
+    """Return the usual figures of one (C, C) confusion matrix, or of a (..., C, C) stack (bootstrap replicates).
+
+    Returns:
+        accuracy, balanced_accuracy, macro_precision, macro_recall, macro_f1 of shape (...), and precision, recall, f1
+        of shape (..., C), all in [0, 1]. Recall of a class that does not occur is NaN; precision of a class never
+        predicted is 0 if the class occurs and NaN otherwise. Means over classes leave NaN out; balanced accuracy is
+        the mean recall (Brodersen et al. 2010), so it equals macro_recall.
+    """
+    counts = np.asarray(confusion, dtype=np.float64)
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    occurs, called = counts.sum(axis=-1), counts.sum(axis=-2)
+    recall = _ratio(hits, occurs)
+    precision = np.where(called > 0, _ratio(hits, called), np.where(occurs > 0, 0.0, np.nan))
+    f1 = _ratio(2 * hits, occurs + called)
+    f1 = np.where(occurs > 0, f1, np.nan)
+    return {
+        "accuracy": _ratio(hits.sum(axis=-1), counts.sum(axis=(-2, -1))),
+        "balanced_accuracy": _mean(recall),
+        "macro_precision": _mean(precision),
+        "macro_recall": _mean(recall),
+        "macro_f1": _mean(f1),
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+    }
+
+
+def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.divide(above, below, out=np.full(np.shape(below), np.nan), where=np.asarray(below) > 0))
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    known = ~np.isnan(values)
+    return _ratio(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1).astype(np.float64))

@@ -1,0 +1,102 @@
+"""Slices read, prepared and batched: decoding runs in threads beside whatever consumes the batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gyrus.errors import InputError
+from gyrus.preprocess import Preprocess, prepare
+from gyrus.records import Record
+
+Progress = Callable[[str, int, int], None]
+"""Called as progress(what, done, total); the command line draws it, the library never prints."""
+
+THREADS = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Consecutive records and their prepared slices.
+
+    Attributes:
+        records: all of them, readable or not.
+        readable: indices into ``records`` of those that could be read, one per row of ``slices``.
+        slices: (len(readable), size, size) uint8.
+        errors: index -> the sentence that says why it could not be read.
+    """
+
+    records: Sequence[Record]
+    readable: list[int]
+    slices: NDArray[np.uint8]
+    errors: dict[int, str]
+
+
+def batches(
+    records: Sequence[Record],
+    spec: Preprocess,
+    size: int,
+    *,
+    keep_going: bool = False,
+    what: str = "slices",
+    progress: Progress | None = None,
+) -> Iterator[Batch]:
+    """Yield prepared batches in order; the next batch decodes while the current one is in use.
+
+    Args:
+        records: what to read.
+        spec: how to prepare it.
+        size: records per batch; memory does not grow with ``len(records)``.
+        keep_going: note an unreadable file in its batch instead of raising.
+        what: the word for ``progress``.
+        progress: called after each batch.
+
+    Raises:
+        InputError: a file cannot be read and ``keep_going`` is off.
+    """
+    with ThreadPoolExecutor(THREADS) as pool:
+        chunks = [records[i : i + size] for i in range(0, len(records), size)]
+        pending = [pool.submit(_try_prepare, r, spec) for r in chunks[0]] if chunks else []
+        done = 0
+        for n, chunk in enumerate(chunks):
+            following = [pool.submit(_try_prepare, r, spec) for r in chunks[n + 1]] if n + 1 < len(chunks) else []
+            results = [f.result() for f in pending]
+            pending = following
+            errors = {i: str(r) for i, r in enumerate(results) if isinstance(r, InputError)}
+            if errors and not keep_going:
+                for future in pending:
+                    future.cancel()
+                raise InputError(next(iter(errors.values())))
+            slices = [r for r in results if not isinstance(r, InputError)]
+            stacked = np.stack(slices) if slices else np.empty((0, spec.size, spec.size), dtype=np.uint8)
+            yield Batch(chunk, [i for i in range(len(chunk)) if i not in errors], stacked, errors)
+            done += len(chunk)
+            if progress:
+                progress(what, done, len(records))
+
+
+def load_slices(
+    records: Sequence[Record], spec: Preprocess, *, what: str = "reading", progress: Progress | None = None
+) -> NDArray[np.uint8]:
+    """Return every record's prepared slice: (N, size, size) uint8, one byte a pixel, decoded once.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    slices = np.empty((len(records), spec.size, spec.size), dtype=np.uint8)
+    start = 0
+    for batch in batches(records, spec, 64, what=what, progress=progress):
+        slices[start : start + len(batch.records)] = batch.slices
+        start += len(batch.records)
+    return slices
+
+
+def _try_prepare(record: Record, spec: Preprocess) -> NDArray[np.uint8] | InputError:
+    try:
+        return prepare(record.read(), spec)
+    except InputError as error:
+        return error

@@ -1,0 +1,326 @@
+"""Hold-out and k-fold splits that never put one patient on both sides.
+
+A slice-level ("record-wise") split exists because the literature uses it; it must be asked for by name, and everything
+made from it says so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+
+from gyrus.artifacts import read_json, refuse_existing, write_json
+from gyrus.datasets import open_dataset
+from gyrus.errors import InputError
+from gyrus.records import Dataset, Record
+
+PARTS = ("train", "val", "test")
+SCHEMA = "gyrus.split/1"
+Grouping = Literal["patient", "study", "record-wise"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which record is for training, which for choosing, and which is looked at once, at the end.
+
+    Attributes:
+        train: ids to fit on.
+        val: ids to choose the checkpoint on; may be empty.
+        test: ids to report on.
+        grouping: "patient", or "study" where patients are unknown (no group crosses a part), or "record-wise"
+            (patients may cross: it leaks).
+        groups: the group of each id.
+        fingerprint: of the dataset the split was made for.
+        dataset: that dataset's name.
+        seed: of the shuffle.
+        scheme: "holdout 0.7/0.1/0.2" or "fold 2 of 5".
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+    grouping: Grouping
+    groups: Mapping[str, str]
+    fingerprint: str
+    dataset: str
+    seed: int
+    scheme: str
+
+    def __post_init__(self) -> None:
+        self._refuse_overlap()
+
+    def part(self, name: str) -> tuple[str, ...]:
+        """Return the ids of "train", "val" or "test".
+
+        Raises:
+            InputError: there is no part of that name.
+        """
+        if name not in PARTS:
+            raise InputError(f"there is no part {name!r} in a split: choose train, val or test")
+        ids: tuple[str, ...] = getattr(self, name)
+        return ids
+
+    @property
+    def leaks(self) -> bool:
+        """Whether slices of one patient may stand on both sides."""
+        return self.grouping == "record-wise"
+
+    @property
+    def statement(self) -> str:
+        """One sentence for the head of every artefact made from this split."""
+        sizes = ", ".join(f"{len(self.part(p))} {p}" for p in PARTS if self.part(p))
+        if self.leaks:
+            how = "RECORD-WISE: slices of one patient may be on both sides, so test figures are optimistic"
+        else:
+            how = f"{self.grouping}-wise: no {self.grouping} is on both sides"
+        return f"{self.dataset}, {self.scheme}, seed {self.seed}, {how} ({sizes} slices)."
+
+    def check(self, dataset: Dataset) -> None:
+        """Make sure that the split was made for this dataset.
+
+        Raises:
+            InputError: ids, labels, patients or file sizes differ from those it was made for, or the split's table of
+                groups has been changed.
+        """
+        if dataset.fingerprint != self.fingerprint:
+            raise InputError(
+                f"the split was made for other data ({self.dataset}, fingerprint {self.fingerprint}) than "
+                f"{dataset.root} ({dataset.info.name}, fingerprint {dataset.fingerprint}): "
+                "make a new one with `gyrus split`"
+            )
+        changed = next((r for r in dataset if self.groups.get(r.id) != _group(r, self.grouping)), None)
+        if changed is not None:
+            raise InputError(f"the split puts {changed.id!r} into another group than {dataset.root}: make a new split")
+
+    def save(self, path: Path) -> None:
+        """Write the split as JSON.
+
+        Raises:
+            InputError: the file already exists.
+        """
+        refuse_existing(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"schema": SCHEMA, "statement": self.statement, **self.to_dict()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a JSON-able dict."""
+        names = ("dataset", "fingerprint", "scheme", "grouping", "seed")
+        return {n: getattr(self, n) for n in names} | {
+            "parts": {p: list(self.part(p)) for p in PARTS},
+            "groups": dict(self.groups),
+        }
+
+    @classmethod
+    def load(cls, path: Path) -> Split:
+        """Read a split and make sure again that no group is in two parts.
+
+        Raises:
+            InputError: the file is missing, is no split, or its parts share a record or a group.
+        """
+        value = read_json(path, "a split made by `gyrus split`")
+        try:
+            if value["schema"] != SCHEMA:
+                raise InputError(f"its schema is {value['schema']!r}, not {SCHEMA!r}: make a new split")
+            parts = value["parts"]
+            names = ("grouping", "groups", "fingerprint", "dataset", "seed", "scheme")
+            fields: dict[str, Any] = {n: value[n] for n in names}
+            return cls(**fields | {p: tuple(parts[p]) for p in PARTS})
+        except (KeyError, TypeError, AttributeError):
+            raise InputError(f"{path} is not a split made by `gyrus split`: a field is missing or misformed") from None
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+    def _refuse_overlap(self) -> None:
+        home: dict[str, str] = {}
+        seen: dict[str, str] = {}
+        for part in PARTS:
+            for record in self.part(part):
+                if seen.setdefault(record, part) != part:
+                    raise InputError(f"record {record!r} is in both {seen[record]} and {part}: the split leaks")
+                group = self.groups.get(record)
+                if group is None:
+                    raise InputError(f"record {record!r} has no group in the split: make a new one with `gyrus split`")
+                if not self.leaks and home.setdefault(group, part) != part:
+                    raise InputError(f"{self.grouping} {group!r} is in both {home[group]} and {part}: the split leaks")
+
+
+def holdout(
+    dataset: Dataset,
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    *,
+    grouping: Grouping = "patient",
+    seed: int = 0,
+) -> Split:
+    """Split once into train, val and test, stratified by class.
+
+    Args:
+        dataset: labelled slices.
+        fractions: of train, val and test; they sum to 1. The data is cut into the fewest folds of whole groups that
+            meet them to within 0.01, ten by default.
+        grouping: what may not cross; "record-wise" lets patients cross and is labelled for ever.
+        seed: of the shuffle.
+
+    Raises:
+        InputError: fractions that are no partition, no patients, one class, or fewer groups than folds in a class.
+    """
+    if not (len(fractions) == 3 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6 and fractions[0] > 0):
+        raise InputError(f"fractions {tuple(fractions)} must be three numbers (train, val, test) that sum to 1")
+    shares = _shares(fractions)
+    folds = _folds(dataset, sum(shares), grouping, seed)
+    n_test, n_val = shares[2], shares[1]
+    test, val, train = folds[:n_test], folds[n_test : n_test + n_val], folds[n_test + n_val :]
+    scheme = "holdout " + "/".join(f"{f:g}" for f in fractions)
+    return _make(dataset, train, val, test, grouping, seed, scheme)
+
+
+def kfold(
+    dataset: Dataset, k: int = 5, *, val_fold: bool = True, grouping: Grouping = "patient", seed: int = 0
+) -> tuple[Split, ...]:
+    """Return k splits; each group is in the test part of exactly one of them.
+
+    Args:
+        dataset: labelled slices.
+        k: how many folds, at least 2 (3 with a validation fold).
+        val_fold: take the fold after the test fold for validation, so that no choice is made on test data.
+        grouping: as in :func:`holdout`.
+        seed: of the shuffle.
+
+    Raises:
+        InputError: as :func:`holdout`.
+    """
+    if k < 2 + val_fold:
+        raise InputError(f"{k} folds are too few: use at least {2 + val_fold}")
+    folds = _folds(dataset, k, grouping, seed)
+    splits = []
+    for i in range(k):
+        j = (i + 1) % k if val_fold else None
+        train = [f for n, f in enumerate(folds) if n not in (i, j)]
+        val = [] if j is None else [folds[j]]
+        splits.append(_make(dataset, train, val, [folds[i]], grouping, seed, f"fold {i + 1} of {k}"))
+    return tuple(splits)
+
+
+def split_dataset(
+    data: Path,
+    out: Path,
+    *,
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    folds: int | None = None,
+    group: str = "patient",
+    seed: int = 0,
+) -> tuple[Split, ...]:
+    """Open a dataset, split it, and save the result: one JSON file, or one per fold in a folder.
+
+    Args:
+        data: a dataset's folder or manifest.
+        out: the file; with ``folds``, the folder, which gets ``fold-1.json`` and so on.
+        fractions: for a hold-out; see :func:`holdout`.
+        folds: for cross-validation; see :func:`kfold`.
+        group: "patient", "study", or "record-wise".
+        seed: of the shuffle.
+
+    Raises:
+        InputError: ``out`` exists, or as :func:`holdout`.
+    """
+    if group not in get_args(Grouping):
+        raise InputError(f"a split cannot be grouped by {group!r}: choose one of {', '.join(get_args(Grouping))}")
+    refuse_existing(out)
+    dataset = open_dataset(data)
+    grouping = cast(Grouping, group)
+    if folds is None:
+        made: tuple[Split, ...] = (holdout(dataset, fractions, grouping=grouping, seed=seed),)
+        made[0].save(out)
+        return made
+    made = kfold(dataset, folds, grouping=grouping, seed=seed)
+    for i, split in enumerate(made, start=1):
+        split.save(out / f"fold-{i}.json")
+    return made
+
+
+def _make(
+    dataset: Dataset,
+    train: list[list[Record]],
+    val: list[list[Record]],
+    test: list[list[Record]],
+    grouping: Grouping,
+    seed: int,
+    scheme: str,
+) -> Split:
+    train_ids, val_ids, test_ids = (tuple(sorted(r.id for f in part for r in f)) for part in (train, val, test))
+    return Split(
+        train=train_ids,
+        val=val_ids,
+        test=test_ids,
+        grouping=grouping,
+        groups={r.id: _group(r, grouping) for r in dataset},
+        fingerprint=dataset.fingerprint,
+        dataset=dataset.info.name,
+        seed=seed,
+        scheme=scheme,
+    )
+
+
+def _shares(fractions: Sequence[float]) -> tuple[int, int, int]:
+    """Return how many of n equal folds each part gets: up to 20 that meet the fractions, up to 100 that nearly do."""
+    for most, tolerance in ((20, 0.001), (100, 0.01 + 1e-9)):
+        for n in range(2, most + 1):
+            val, test = (max(1, round(f * n)) if f else 0 for f in fractions[1:])
+            counts = (n - val - test, val, test)
+            if counts[0] > 0 and all(abs(c / n - f) <= tolerance for c, f in zip(counts, fractions, strict=True)):
+                return counts
+    raise InputError(f"fractions {tuple(fractions)} leave a part with next to nothing: give each 0.01 or more")
+
+
+def _folds(dataset: Dataset, n: int, grouping: Grouping, seed: int) -> list[list[Record]]:
+    """Cut the dataset into n folds of whole groups with like class shares."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    records = _labelled(dataset)
+    groups = [_group(r, grouping) for r in records]
+    labels = [str(r.label) for r in records]
+    per_class = Counter(label for _, label in set(zip(groups, labels, strict=True)))
+    label, fewest = min(per_class.items(), key=lambda item: item[1])
+    if fewest < n:
+        unit = "slices" if grouping == "record-wise" else f"{grouping} groups"
+        raise InputError(
+            f"{dataset.root}: class {label!r} has {fewest} {unit}, too few for {n} folds: "
+            "use coarser fractions or fewer folds"
+        )
+    if grouping == "record-wise":
+        cuts = StratifiedKFold(n, shuffle=True, random_state=seed).split(np.zeros(len(records)), labels)
+    else:
+        cuts = StratifiedGroupKFold(n, shuffle=True, random_state=seed).split(np.zeros(len(records)), labels, groups)
+    return [[records[i] for i in held] for _, held in cuts]
+
+
+def _labelled(dataset: Dataset) -> list[Record]:
+    if len(dataset) == 0:
+        raise InputError(f"{dataset.root} holds no slices: name a folder with images in it")
+    unlabelled = next((r for r in dataset if r.label is None), None)
+    if unlabelled is not None:
+        raise InputError(f"{dataset.root}: record {unlabelled.id!r} has no label: label every slice, or remove it")
+    if len(dataset.classes) < 2:
+        raise InputError(f"{dataset.root} holds one class only ({dataset.classes[0]}): a classifier needs at least two")
+    return sorted(dataset, key=lambda record: record.id)  # so that a split does not depend on how files are listed
+
+
+def _group(record: Record, grouping: Grouping) -> str:
+    if grouping == "record-wise":
+        return record.id
+    if grouping == "study" and record.patient is not None:
+        raise InputError(
+            f"{record.source}: record {record.id!r} says whose it is, and two studies of one person are not "
+            "independent: group by patient"
+        )
+    group = record.patient if grouping == "patient" else record.study
+    if group is None:
+        raise InputError(
+            f"{record.source}: record {record.id!r} has no {grouping}, so a split could put one person on both sides: "
+            "add the column, group by another one, or accept the leak by name with --record-wise"
+        )
+    return group

@@ -1,0 +1,119 @@
+"""The table of predictions: probabilities, rows that could not be read, and its two file forms."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gyrus.artifacts import write_json
+from gyrus.errors import InputError
+from gyrus.predictions import SCHEMA, Predictions
+
+WHY = "c.png is empty (0 bytes): restore it"
+
+
+@pytest.fixture
+def table() -> Predictions:
+    logits = np.array([[1.0, 3.0, 0.5], [500.0, -500.0, 0.1], [np.nan] * 3], dtype=np.float32)
+    return Predictions(
+        classes=("glioma", "meningioma", "pituitary"),
+        ids=("a", "b", "c"),
+        files=("x/a.png", "x/b, too.png", "x/c.png"),
+        patients=("p1", None, "p2"),
+        labels=("meningioma", None, "glioma"),
+        logits=logits,
+        status=("ok", "ok", WHY),
+        statement="hand, holdout 0.7/0.1/0.2, seed 0",
+    )
+
+
+def test_probabilities_are_a_softmax(table: Predictions) -> None:
+    powers = np.exp([1.0, 3.0, 0.5])
+    assert table.probabilities[0] == pytest.approx(powers / powers.sum())
+    assert table.probabilities[1] == pytest.approx([1, 0, 0])
+    assert np.isnan(table.probabilities[2]).all()
+    assert table.probabilities[:2].sum(axis=1) == pytest.approx([1, 1])
+    assert table.predicted == ("meningioma", "glioma", None)
+    assert len(table) == 3
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_logits_that_are_not_finite_predict_nothing(table: Predictions, bad: float) -> None:
+    table.logits[0, 1] = bad
+    assert np.isnan(table.probabilities[0]).all()
+    assert table.predicted[0] is None
+    assert table.rows()[0]["logits"] is None
+
+
+def test_a_row_has_the_documented_fields(table: Predictions) -> None:
+    first, _, unreadable = table.rows()
+    assert list(first) == ["file", "id", "patient", "label", "predicted", "probabilities", "logits", "status"]
+    assert first["logits"] == {"glioma": 1.0, "meningioma": 3.0, "pituitary": 0.5}
+    assert (first["file"], first["id"], first["patient"], first["label"]) == ("x/a.png", "a", "p1", "meningioma")
+    assert (first["predicted"], first["status"]) == ("meningioma", "ok")
+    assert sum(first["probabilities"].values()) == pytest.approx(1)
+    assert (unreadable["predicted"], unreadable["probabilities"], unreadable["logits"]) == (None, None, None)
+    assert unreadable["status"] == WHY
+    assert json.loads(json.dumps(table.rows(), allow_nan=False)) == table.rows()
+
+
+def test_json_and_back(table: Predictions, tmp_path: Path) -> None:
+    table.save(tmp_path / "p.json")
+    got = Predictions.load(tmp_path / "p.json")
+    for name in ("classes", "ids", "files", "patients", "labels", "status", "statement"):
+        assert getattr(got, name) == getattr(table, name)
+    assert got.logits.dtype == np.float32
+    assert np.array_equal(got.logits, table.logits, equal_nan=True)
+    got.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "p.json").read_bytes()
+    assert json.loads((tmp_path / "p.json").read_text())["schema"] == SCHEMA
+
+
+def test_an_empty_table_and_back(tmp_path: Path) -> None:
+    empty = Predictions(("a", "b"), (), (), (), (), np.empty((0, 2), dtype=np.float32), ())
+    empty.save(tmp_path / "p.json")
+    got = Predictions.load(tmp_path / "p.json")
+    assert (len(got), got.logits.shape, got.probabilities.shape, got.predicted) == (0, (0, 2), (0, 2), ())
+
+
+@pytest.mark.parametrize("name", ["p.csv", "P.CSV"])
+def test_csv(table: Predictions, tmp_path: Path, name: str) -> None:
+    table.save(tmp_path / name)
+    with (tmp_path / name).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        *("file", "id", "patient", "label", "predicted"),
+        *("p_glioma", "p_meningioma", "p_pituitary"),
+        "status",
+    ]
+    assert [float(rows[0][f"p_{c}"]) for c in table.classes] == table.probabilities[0].tolist()
+    assert (rows[1]["file"], rows[1]["patient"], rows[1]["label"]) == ("x/b, too.png", "", "")
+    assert (rows[2]["predicted"], rows[2]["p_glioma"], rows[2]["status"]) == ("", "", WHY)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda v: [v],
+        lambda v: v | {"rows": None},
+        lambda v: {k: x for k, x in v.items() if k != "classes"},
+        lambda v: v | {"classes": ["glioma", "edema"]},
+        lambda v: v | {"rows": [v["rows"][0] | {"logits": {"glioma": "much", "meningioma": 1, "pituitary": 2}}]},
+        lambda v: v | {"schema": "another/1"},
+    ],
+    ids=["list", "no rows", "no classes", "other classes", "no number", "other schema"],
+)
+def test_what_is_no_table_is_refused(table: Predictions, tmp_path: Path, damage: object) -> None:
+    write_json(tmp_path / "p.json", damage(table.to_dict()))
+    with pytest.raises(InputError, match=r"p\.json is no table of predictions"):
+        Predictions.load(tmp_path / "p.json")
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"p\.json does not exist: name a table of predictions"):
+        Predictions.load(tmp_path / "p.json")
