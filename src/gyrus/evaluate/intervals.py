@@ -1,0 +1,88 @@
+"""95 % intervals from a bootstrap over patients: slices of one person are not independent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+REPLICATES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and its 95 % percentile interval.
+
+    Attributes:
+        value: on all the data; NaN where undefined.
+        low: 2.5th percentile over the replicates.
+        high: 97.5th.
+        n: slices (or patients) the value is a mean of.
+        groups: independent units drawn.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    groups: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]" if self.value == self.value else "-"
+
+
+class Bootstrap:
+    """Whole patients drawn with replacement (Efron & Tibshirani 1993, ch. 8), the same draws for every figure.
+
+    Args:
+        groups: N group names, one per slice: the patient, or the slice itself where patients are unknown.
+        seed: of the draws.
+        replicates: how many.
+    """
+
+    def __init__(self, groups: Sequence[str], seed: int = 0, replicates: int = REPLICATES) -> None:
+        names, self.index = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+        self.groups = len(names)
+        draws = np.random.default_rng(seed).integers(0, self.groups, (replicates, self.groups))
+        self.weights = np.zeros((replicates, self.groups))
+        np.add.at(self.weights, (np.arange(replicates)[:, None], draws), 1)
+
+    def totals(self, values: NDArray[np.number]) -> NDArray[np.float64]:
+        """Return the sum of ``values`` (N, ...) in each replicate: (B, ...)."""
+        sums = np.zeros((self.groups, *values.shape[1:]))
+        np.add.at(sums, self.index, values)
+        return np.asarray(np.tensordot(self.weights, sums, axes=1))
+
+    def mean(self, values: NDArray[np.number]) -> Interval:
+        """Return the mean of (N,) values with its interval; NaN values are left out of both."""
+        numbers = np.asarray(values, dtype=np.float64)
+        known = ~np.isnan(numbers)
+        if not known.any():
+            return Interval(np.nan, np.nan, np.nan, 0, 0)
+        sums, counts = self.totals(np.where(known, numbers, 0.0)), self.totals(known)
+        replicates = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+        groups = len(np.unique(self.index[known]))
+        return interval(float(numbers[known].mean()), replicates, int(known.sum()), groups)
+
+    def statistic(
+        self, values: NDArray[np.number], of_totals: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    ) -> Interval:
+        """Return any function of summed per-slice values, for example of a confusion matrix, with its interval.
+
+        Args:
+            values: (N, ...) per slice.
+            of_totals: maps sums of shape (B, ...) to figures of shape (B,).
+        """
+        whole = of_totals(values.sum(axis=0, dtype=np.float64)[None])
+        return interval(float(whole[0]), of_totals(self.totals(values)), len(values), self.groups)
+
+
+def interval(value: float, replicates: NDArray[np.float64], n: int, groups: int) -> Interval:
+    """Return value with the central 95 % of the replicates, those undefined left out."""
+    known = replicates[~np.isnan(replicates)]
+    if not len(known) or value != value:
+        return Interval(value, np.nan, np.nan, n, groups)
+    low, high = np.percentile(known, (2.5, 97.5))
+    return Interval(value, float(low), float(high), n, groups)

@@ -1,0 +1,133 @@
+"""Scoring a finished run from its files: predictions and maps in, one JSON of scores out."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gyrus.artifacts import plain, read_manifest, stage_folder, write_json
+from gyrus.evaluate.classification import label_indices, score_classification
+from gyrus.evaluate.floors import majority_class, pixel_nearest_neighbour, score_floor
+from gyrus.evaluate.intervals import Bootstrap
+from gyrus.evaluate.localization import Localization, localize
+from gyrus.evaluate.ranking import PERCENTILES
+from gyrus.loading import Progress, load_slices
+from gyrus.maps import Maps
+from gyrus.predictions import Predictions
+from gyrus.preprocess import Preprocess
+from gyrus.records import Dataset, Record
+from gyrus.rundata import open_run_data
+
+SCHEMA = "gyrus.scores/1"
+SCORES, PER_SLICE = "scores.json", "localization.csv"
+
+
+def evaluate_run(
+    run: Path, *, data: Path | None = None, out: Path | None = None, seed: int = 0, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Score the predictions and maps of a run and write ``scores.json`` and ``localization.csv``.
+
+    Args:
+        run: a finished training run whose ``predict`` and, where the data has outlines, ``explain`` are done.
+        data: the dataset, where it has moved since training.
+        out: the folder to write; ``RUN/evaluate`` by default.
+        seed: of the bootstrap.
+        progress: called as work goes on.
+
+    Returns:
+        The content of ``scores.json``: plain values, each interval an object of value, low, high, n and groups.
+
+    Raises:
+        InputError: an unfinished or missing stage, data other than the run's, an existing ``out``.
+    """
+    manifest = read_manifest(run)
+    predicted = read_manifest(run / "predict")
+    dataset, split = open_run_data(run, data)
+    predictions = Predictions.load(run / "predict" / "predictions.json")
+    records = list(dataset.select(predictions.ids))
+    spec = Preprocess.model_validate(predicted["preprocess"])
+    training = list(dataset.select(split.train))
+    with stage_folder(
+        out or run / "evaluate", "evaluate", arguments={"seed": seed}, facts={"split": split.statement}
+    ) as folder:
+        localization = _localize(run, dataset, training, progress)
+        scores: dict[str, Any] = plain(
+            {
+                "schema": SCHEMA,
+                "statement": predictions.statement,
+                "record_wise": split.leaks,
+                "synthetic": "synthetic" in dataset.info.title.lower(),
+                "part": predicted["arguments"]["part"],
+                "seed": seed,
+                "data": dataset.summary(),
+                "model": manifest["arguments"] | {"model_classes": predictions.classes},
+                "classification": score_classification(predictions, seed=seed),
+                "floors": _floors(predictions, records, training, spec, seed, progress),
+                "localization": None if localization is None else _summary(localization, seed),
+            }
+        )
+        write_json(folder / SCORES, scores)
+        if localization is not None:
+            _write_per_slice(folder / PER_SLICE, localization)
+    return scores
+
+
+def _localize(
+    run: Path, dataset: Dataset, training: Sequence[Record], progress: Progress | None
+) -> Localization | None:
+    if not dataset.has_masks:
+        return None
+    read_manifest(run / "explain")
+    maps = Maps.load(run / "explain")
+    records = list(dataset.select(maps.ids))
+    if all(r.mask is None for r in records):
+        return None
+    explained = set(maps.ids)  # a slice's own mask must not be part of the prior it is compared with
+    return localize(maps, records, [r for r in training if r.id not in explained], progress=progress)
+
+
+def _floors(
+    predictions: Predictions,
+    records: Sequence[Record],
+    training: Sequence[Record],
+    spec: Preprocess,
+    seed: int,
+    progress: Progress | None,
+) -> list[dict[str, Any]]:
+    """Return the rows that stand below the model's accuracy, on the slices it could read."""
+    kept = [r for r, status in zip(records, predictions.status, strict=True) if status == "ok"]
+    classes = predictions.classes
+    truth, known = label_indices([r.label for r in kept], classes), label_indices([r.label for r in training], classes)
+    bootstrap = Bootstrap([r.patient if r.patient is not None else r.id for r in kept], seed)
+    neighbours = pixel_nearest_neighbour(
+        load_slices(training, spec, what="reading train", progress=progress),
+        known,
+        load_slices(kept, spec, what="reading test", progress=progress),
+    )
+    guesses = {"majority class": majority_class(known, len(kept)), "pixel 1-nearest-neighbour": neighbours}
+    return [score_floor(name, truth, guess, classes, bootstrap) for name, guess in guesses.items()]
+
+
+def _summary(localization: Localization, seed: int) -> dict[str, Any]:
+    return {
+        "slices": len(localization.records),
+        "patients": len({r.patient for r in localization.records if r.patient is not None}) or None,
+        "median_tumour_share": float(np.median(localization.areas)),
+        "percentiles": PERCENTILES,
+        "contest": localization.contest(seed=seed),
+        "rows": localization.table(seed=seed),
+    }
+
+
+def _write_per_slice(path: Path, localization: Localization) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = iter(localization.per_slice())
+        first = next(rows)
+        writer = csv.DictWriter(file, fieldnames=list(first))
+        writer.writeheader()
+        writer.writerow(first)
+        writer.writerows(rows)
