@@ -1,0 +1,132 @@
+"""From a run's folder to one HTML file that needs nothing else: no network, no script, no font, no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from gyrus._version import __version__
+from gyrus.artifacts import refuse_existing
+from gyrus.errors import InputError
+from gyrus.loading import Progress
+from gyrus.report import figures, gallery, panels, tables, words
+from gyrus.report.comparison import Contest, find_contest
+from gyrus.report.source import Source, read_source
+
+REPORT = "report.html"
+_HERE = Path(__file__).parent
+
+
+def write_report(
+    run: Path, *, data: Path | None = None, out: Path | None = None, progress: Progress | None = None
+) -> Path:
+    """Write a run's report: one self-contained HTML file of figures, tables and slices.
+
+    The map of the headline is the one for the predicted class with the best pointing score; beside it stands the best
+    rule without a network, with a paired interval of their difference over patients. Heatmaps show the positive part
+    of the raw map, scaled to its own maximum, or to a common one where two maps are compared.
+
+    Args:
+        run: a finished training run whose ``predict`` and ``evaluate`` are done; ``explain`` may be missing.
+        data: the dataset, where it has moved since training.
+        out: the file to write; ``RUN/report.html`` by default.
+        progress: called after each slice that is drawn.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        InputError: ``out`` exists or cannot be written, a stage is missing, the data has moved or changed, or a
+            slice cannot be read.
+    """
+    target = out or run / REPORT
+    refuse_existing(target)
+    page = _render(_content(read_source(run, data), progress))
+    aside = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(page, encoding="utf-8")
+        aside.rename(target)
+    except OSError as error:
+        raise InputError(f"{target} cannot be written ({error.strerror}): choose another --out") from None
+    finally:
+        aside.unlink(missing_ok=True)
+    return target
+
+
+def _content(source: Source, progress: Progress | None) -> dict[str, Any]:
+    contest = find_contest(source)
+    return {
+        "version": __version__,
+        "scores": source.scores,
+        "data": source.scores["data"],
+        "model": source.model,
+        "manifests": source.manifests,
+        "levels": tables.levels(source),
+        "floors": source.scores["floors"],
+        "best_floor": max(source.scores["floors"], key=lambda f: f["accuracy"]["value"] or 0, default=None),
+        "class_names": source.predictions.classes,
+        "contest": contest,
+        "unreadable": source.scores["classification"]["unreadable"],
+        "summary": tables.summary_table(source),
+        "classes": tables.class_table(source),
+        "matrices": tables.matrices(source),
+        "training": _training(source),
+        "roc": _roc(source),
+        "shown": gallery.shown_map(source, contest),
+        "galleries": gallery.make_galleries(source, contest, progress),
+        "every_method": gallery.every_method(source, contest),
+        "outlined": any(source.dataset[i].mask is not None for i in source.predictions.ids),
+        "colour_bar": panels.colour_bar(),
+        "epoch": source.chosen_epoch,
+        "epochs": len(source.epochs),
+        "validated": bool(source.epochs) and "val_loss" in source.epochs[0],
+        **(_localization(source, contest) if contest else {"localization": None}),
+    }
+
+
+def _training(source: Source) -> list[Markup]:
+    return figures.training_curves(source.epochs, source.chosen_epoch) if source.epochs else []
+
+
+def _roc(source: Source) -> list[Markup]:
+    drawn = []
+    for level, scores in tables.levels(source):
+        auc = {name: figure["roc_auc"]["value"] for name, figure in scores["per_class"].items()}
+        drawn.append(figures.roc_curves(scores["roc"], auc, f"ROC per {level}"))
+    return drawn
+
+
+def _localization(source: Source, contest: Contest) -> dict[str, Any]:
+    facts: Mapping[str, Any] = source.scores["localization"]
+    ceiling = next((r for r in source.rows if r["kind"] == "ceiling" and r["name"] == "area kept"), None)
+    return {
+        "localization": facts,
+        "maps_table": tables.localization_table(source),
+        "breakdown": tables.breakdown_table(source, contest),
+        "threshold": figures.threshold_curve(source.rows, contest.map, contest.rule, facts["percentiles"]),
+        "area_ceiling": ceiling["metrics"]["all"]["iou_p95"] if ceiling else None,
+    }
+
+
+def _render(content: Mapping[str, Any]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": words.number, "span": words.span, "percent": words.percent}
+    environment.globals |= {
+        "plural": words.plural,
+        "row_title": words.row_title,
+        "target_words": words.target_words,
+        "method_titles": words.METHOD_TITLES,
+        "metric_groups": words.METRIC_GROUPS,
+        "summary_columns": tables.SUMMARY,
+        "class_columns": tables.PER_CLASS,
+        "css": Markup((_HERE / "report.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
+    }
+    return environment.get_template("report.html.j2").render(content).lstrip()
