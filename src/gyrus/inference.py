@@ -1,0 +1,66 @@
+"""From slices to predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from gyrus.loading import Progress, batches
+from gyrus.models import Classifier
+from gyrus.predictions import Predictions
+from gyrus.records import Record
+
+
+def predict(
+    model: Classifier,
+    records: Sequence[Record],
+    *,
+    batch_size: int = 32,
+    keep_going: bool = False,
+    statement: str = "",
+    progress: Progress | None = None,
+) -> Predictions:
+    """Classify slices; the model is left in the mode it was found in.
+
+    Args:
+        model: from :func:`gyrus.load_model` or :func:`gyrus.create_model`.
+        records: slices, labelled or not.
+        batch_size: slices per pass.
+        keep_going: give an unreadable file a row that says why, instead of raising.
+        statement: the split the slices come from, kept with the result.
+        progress: called after each batch.
+
+    Raises:
+        InputError: a file cannot be read and ``keep_going`` is off.
+    """
+    logits = np.full((len(records), len(model.classes)), np.nan, dtype=np.float32)
+    status = ["ok"] * len(records)
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try:
+        start = 0
+        for batch in batches(
+            records, model.spec.preprocess, batch_size, keep_going=keep_going, what="predicting", progress=progress
+        ):
+            if batch.readable:
+                with torch.inference_mode():
+                    out = model(model.normalise(torch.from_numpy(batch.slices))).float().cpu().numpy()
+                logits[[start + i for i in batch.readable]] = out
+            for i, why in batch.errors.items():
+                status[start + i] = why
+            start += len(batch.records)
+    finally:
+        for module, training in modes:
+            module.training = training
+    return Predictions(
+        classes=model.classes,
+        ids=tuple(r.id for r in records),
+        files=tuple(str(r.path) for r in records),
+        patients=tuple(r.patient for r in records),
+        labels=tuple(r.label for r in records),
+        logits=logits,
+        status=tuple(status),
+        statement=statement,
+    )

@@ -1,0 +1,44 @@
+"""What travels with the weights: everything needed to rebuild the network and to feed it. No torch here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gyrus.preprocess import Preprocess
+
+SCHEMA = "gyrus.model/1"
+Pooling = Literal["avg", "lse"]
+
+
+class ModelSpec(BaseModel):
+    """The content of ``model.json`` without the hash of the weights.
+
+    Attributes:
+        architecture: a name from :func:`gyrus.list_models` or any convolutional timm model.
+        classes: class names, in the order of the logits.
+        pooling: of the class map into a logit; see :class:`gyrus.models.classifier.Classifier`.
+        output_stride: input pixels per cell of the last feature map, or None for the architecture's own (mostly 32).
+        truncate: reach that stride by ending the network earlier, not by dilating its last stages.
+        preprocess: how an image becomes the network's input.
+        target_layer: the module whose output the class map is linear in.
+        pretrained: where the initial weights came from.
+        licence: of the weights.
+        training: data name and fingerprint, split statement, seed, arguments; empty for an untrained model.
+        metrics: measured on the validation part while training; never on test data.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str
+    classes: tuple[str, ...] = Field(min_length=2)
+    pooling: Pooling = "avg"
+    output_stride: Literal[8, 16, 32] | None = None
+    truncate: bool = False
+    preprocess: Preprocess = Preprocess()
+    target_layer: str = "body"
+    pretrained: str = "none"
+    licence: str = "not stated"
+    training: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
