@@ -32,7 +32,7 @@ def luma(rgb: NDArray[Any]) -> NDArray[np.float64]:
     return rgb[..., 0] * 0.299 + rgb[..., 1] * 0.587 + rgb[..., 2] * 0.114
 
 
-def save(path: Path, array: NDArray[Any], **how: Any) -> Path:  # noqa: ANN401 - Pillow's own options
+def save(path: Path, array: NDArray[Any], **how: Any) -> Path:
     Pillow.fromarray(array).save(path, **how)
     return path
 

@@ -183,7 +183,7 @@ def test_data_without_patients_is_refused_until_it_is_said_how(tmp_path: Path) -
     data = listed(tmp_path, rows)
     with pytest.raises(InputError, match=f"record '{rows[7][0]}' has no patient.*--record-wise"):
         holdout(data)
-    with pytest.raises(InputError, match="has no study.*--record-wise"):
+    with pytest.raises(InputError, match=r"has no study.*--record-wise"):
         holdout(replace(data, records=tuple(replace(r, patient=None, study=None) for r in data)), grouping="study")
     assert holdout(data, grouping="record-wise").leaks
 

@@ -28,8 +28,6 @@ from gyrus.splits import Split, holdout
 from gyrus.training import TrainConfig, _SliceBatches, fit, make_config, train_run
 
 # lightning 2.6 asks torch 2.15 for something that it announces to drop; nothing a caller of Trainer can change
-LIGHTNING = r"ignore:.isinstance\(treespec, LeafSpec\):FutureWarning:lightning.pytorch.utilities._pytree"
-pytestmark = pytest.mark.filterwarnings(LIGHTNING)
 
 PARTS = [
     f"{p}_{f}" for p in ("train", "val") for f in ("loss", "accuracy", "macro_precision", "macro_recall", "macro_f1")
@@ -247,7 +245,7 @@ def test_the_loss_by_hand(few: Dataset, tmp_path: Path, weighted: bool, smoothin
     whole = holdout(few, (0.5, 0, 0.5))
     discs = [i for i in (*whole.train, *whole.test) if few[i].label == "glioma"][:6]
     rings = [i for i in whole.train if few[i].label == "meningioma"][:2]
-    split = replace(whole, train=(*discs, *rings), test=(), grouping="record-wise")
+    split = replace(whole, train=(*discs, *rings), test=())
     config = small_config(epochs=1, batch_size=8, augment=STILL, class_weights=weighted, label_smoothing=smoothing)
     fit(few, split, config, tmp_path / "run")
     model = create_model("mobilenetv2_100", ("glioma", "meningioma"), output_stride=8, truncate=True, channels=1)

@@ -23,8 +23,6 @@ from gyrus.splits import Split, holdout
 from gyrus.training import TrainConfig, fit
 
 # see test_training.py
-LIGHTNING = r"ignore:.isinstance\(treespec, LeafSpec\):FutureWarning:lightning.pytorch.utilities._pytree"
-pytestmark = pytest.mark.filterwarnings(LIGHTNING)
 
 EPOCHS = 8
 PAUSE = 0.04

@@ -262,7 +262,9 @@ def _run(task: _Task, config: TrainConfig, out: Path) -> dict[str, Tensor]:
     """Train to the end, from the last checkpoint if there is one, and return the chosen weights."""
     folder = out / "checkpoints"
     folder.mkdir(exist_ok=True)
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and hardware_bf16())
+    cuda = config.device != "cpu" and torch.cuda.is_available()
+    fast = torch.cuda.is_bf16_supported() if cuda else hardware_bf16()
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and fast)
     task.table.path = out / EPOCHS
     trainer = L.Trainer(
         accelerator=config.device,

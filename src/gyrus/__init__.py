@@ -1,0 +1,111 @@
+"""gyrus: brain-tumour MRI classification whose explanations are measured.
+
+Research software, not a medical device. Names are imported on first use, so ``import gyrus`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gyrus._version import __version__
+
+if TYPE_CHECKING:
+    from gyrus.augment import Augment
+    from gyrus.catalogue import info
+    from gyrus.datasets import dataset_info, list_datasets, open_dataset, open_files, write_manifest
+    from gyrus.demo import run_demo
+    from gyrus.errors import GyrusError, InputError, MissingExtraError
+    from gyrus.evaluate import evaluate_run, list_metrics, score_classification, score_map
+    from gyrus.explain import Explainer, explain_records, list_methods
+    from gyrus.inference import predict
+    from gyrus.io import Image, read_image
+    from gyrus.maps import Maps
+    from gyrus.models import Classifier, create_model, list_models, load_model, save_model
+    from gyrus.phantom import make_phantom
+    from gyrus.predictions import Predictions
+    from gyrus.preprocess import Preprocess
+    from gyrus.records import Dataset, Record
+    from gyrus.report import write_report
+    from gyrus.splits import Split, holdout, kfold
+    from gyrus.stages import explain_files, explain_run, predict_files, predict_run
+    from gyrus.training import TrainConfig, fit
+
+_HOMES = {
+    "gyrus.augment": ("Augment",),
+    "gyrus.catalogue": ("info",),
+    "gyrus.datasets": ("dataset_info", "list_datasets", "open_dataset", "open_files", "write_manifest"),
+    "gyrus.demo": ("run_demo",),
+    "gyrus.errors": ("GyrusError", "InputError", "MissingExtraError"),
+    "gyrus.evaluate": ("evaluate_run", "list_metrics", "score_classification", "score_map"),
+    "gyrus.explain": ("Explainer", "explain_records", "list_methods"),
+    "gyrus.inference": ("predict",),
+    "gyrus.io": ("Image", "read_image"),
+    "gyrus.maps": ("Maps",),
+    "gyrus.models": ("Classifier", "create_model", "list_models", "load_model", "save_model"),
+    "gyrus.phantom": ("make_phantom",),
+    "gyrus.predictions": ("Predictions",),
+    "gyrus.preprocess": ("Preprocess",),
+    "gyrus.records": ("Dataset", "Record"),
+    "gyrus.report": ("write_report",),
+    "gyrus.splits": ("Split", "holdout", "kfold"),
+    "gyrus.stages": ("explain_files", "explain_run", "predict_files", "predict_run"),
+    "gyrus.training": ("TrainConfig", "fit"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Augment",
+    "Classifier",
+    "Dataset",
+    "Explainer",
+    "GyrusError",
+    "Image",
+    "InputError",
+    "Maps",
+    "MissingExtraError",
+    "Predictions",
+    "Preprocess",
+    "Record",
+    "Split",
+    "TrainConfig",
+    "__version__",
+    "create_model",
+    "dataset_info",
+    "evaluate_run",
+    "explain_files",
+    "explain_records",
+    "explain_run",
+    "fit",
+    "holdout",
+    "info",
+    "kfold",
+    "list_datasets",
+    "list_methods",
+    "list_metrics",
+    "list_models",
+    "load_model",
+    "make_phantom",
+    "open_dataset",
+    "open_files",
+    "predict",
+    "predict_files",
+    "predict_run",
+    "read_image",
+    "run_demo",
+    "save_model",
+    "score_classification",
+    "score_map",
+    "write_manifest",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gyrus' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,36 @@
+"""What gyrus knows by name, from the registries that also feed the documentation."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from typing import Any
+
+from gyrus._version import __version__
+
+
+def info() -> dict[str, Any]:
+    """Return every dataset, model, method, baseline, and metric, with versions and what this machine offers."""
+    import torch
+
+    from gyrus.baselines import list_baselines
+    from gyrus.datasets import dataset_info, list_datasets
+    from gyrus.evaluate import list_metrics
+    from gyrus.explain import list_methods
+    from gyrus.models import list_models
+    from gyrus.training import hardware_bf16
+
+    return {
+        "schema": "gyrus.info/1",
+        "gyrus": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cuda": torch.cuda.is_available(),
+        "bf16": hardware_bf16(),
+        "datasets": [asdict(dataset_info(name)) for name in list_datasets()],
+        "models": list_models(),
+        "methods": list_methods(),
+        "baselines": list_baselines(),
+        "metrics": list_metrics(),
+    }

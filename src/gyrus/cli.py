@@ -1,0 +1,343 @@
+"""The command line: thin verbs, each a call of one public function.
+
+Exit codes: 0 done, 1 failed, 2 bad input or usage. ``--json`` prints one JSON document on stdout and nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gyrus import tables
+from gyrus._version import __version__
+from gyrus.console import console, progress, show
+from gyrus.errors import GyrusError, InputError, MissingExtraError
+
+app = typer.Typer(
+    name="gyrus",
+    help="Brain-tumour MRI classification whose explanations are measured. Research software, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at a dataset, or make a synthetic one.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+# Typer carries a copy of click whose exceptions it does not name, but for this one, which is a usage error.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def _placeable(out: Path | None) -> Path | None:
+    """Refuse, before any work is done, a place below something that is no folder."""
+    for above in out.absolute().parents if out else ():
+        if above.exists():
+            if not above.is_dir():
+                raise InputError(f"{above} is a file, so nothing can be written below it: choose another place")
+            break
+    return out
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No tables, no progress; errors still appear.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of every random draw.", min=0)]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Moved = Annotated[Path | None, typer.Option("--data", help="The dataset, if it has moved since training.")]
+Part = Annotated[str, typer.Option("--part", help="Of the run's split: test, val or train.")]
+Model = Annotated[Path, typer.Option("--model", help="A model folder, or the run that trained it.")]
+Methods = Annotated[str, typer.Option("--methods", help="Comma-separated; see `gyrus info`.")]
+Layers = Annotated[str | None, typer.Option("--layers", help="Comma-separated module names; default the last.")]
+Paths = Annotated[list[Path] | None, typer.Argument(help="Files, folders or datasets; none: the run's own part.")]
+
+
+def main() -> None:
+    """Run the command line; every error gyrus raises on purpose becomes one line on stderr and an exit code."""
+    try:
+        code = app(standalone_mode=False, prog_name=app.info.name)
+    except typer.Abort:
+        code = 1
+    except UsageError as error:
+        code = _complain(_usage(error), 2)
+    except (InputError, MissingExtraError) as error:
+        code = _complain(str(error), 2)
+    except GyrusError as error:
+        code = _complain(str(error), 1)
+    except OSError as error:  # a full disk, a folder that may not be written
+        code = _complain(f"{error.filename or 'a file'} cannot be used ({error.strerror or error})", 1)
+    sys.exit(code)
+
+
+def _usage(error: Exception) -> str:
+    """Return a usage error as one sentence that names the help; nothing where the help itself was the answer."""
+    said = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    command = error.ctx.command_path if error.ctx else app.info.name  # type: ignore[attr-defined]
+    return f"{said.rstrip('.')}: see `{command} --help`" if said else ""
+
+
+def _complain(message: str, code: int) -> int:
+    if message:
+        console(stderr=True).print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    return code
+
+
+@app.command()
+def info(json: Json = False, quiet: Quiet = False) -> None:
+    """List every dataset, model, explanation method and metric gyrus knows by name."""
+    from gyrus.catalogue import info as catalogue
+
+    value = catalogue()
+    show(value, as_json=json, quiet=quiet, tables=tables.info(value))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+@data_app.command("info")
+def data_info(
+    data: Annotated[Path, typer.Argument(help="A dataset's folder, or a CSV manifest.")],
+    name: Annotated[str | None, typer.Option("--as", help="Open it by this reader instead of recognising it.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show what is recognised: classes, patients, masks, sizes, licence, known faults."""
+    from gyrus.datasets.describe import describe
+
+    value = describe(data, name)
+    show(value, as_json=json, quiet=quiet, tables=tables.dataset(value))
+
+
+@data_app.command("phantom")
+def data_phantom(
+    out: Annotated[Path, typer.Argument(help="The folder to write.", callback=_placeable)],
+    patients: Annotated[int, typer.Option("--patients", help="How many, at least 8.")] = 60,
+    slices_per_plane: Annotated[int, typer.Option("--slices-per-plane", help="Per patient and plane.")] = 3,
+    size: Annotated[int, typer.Option("--size", help="Side of the slices in pixels.")] = 192,
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the phantom: a synthetic dataset with exact masks, patient ids and planes."""
+    from gyrus.datasets.describe import describe
+    from gyrus.phantom import make_phantom
+
+    value = describe(make_phantom(out, patients=patients, seed=seed, slices_per_plane=slices_per_plane, size=size))
+    show(value, as_json=json, quiet=quiet, tables=tables.dataset(value))
+
+
+@app.command()
+def split(
+    data: Annotated[Path, typer.Argument(help="A dataset's folder, or a CSV manifest.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="The JSON file to write; with --folds, a folder of them.", callback=_placeable),
+    ],
+    fractions: Annotated[tuple[float, float, float], typer.Option("--fractions", help="Of train, val and test.")] = (
+        0.7,
+        0.1,
+        0.2,
+    ),
+    folds: Annotated[
+        int | None, typer.Option("--folds", help="Cross-validation instead, with this many folds.")
+    ] = None,
+    group: Annotated[str, typer.Option("--group", help="What may not cross: patient or study.")] = "patient",
+    record_wise: Annotated[
+        bool, typer.Option("--record-wise", help="Let patients cross; every artefact says so.")
+    ] = False,
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Split a dataset so that no patient is on both sides."""
+    from gyrus.splits import split_dataset
+
+    made = split_dataset(
+        data, out, fractions=fractions, folds=folds, group="record-wise" if record_wise else group, seed=seed
+    )
+    value = {
+        "schema": "gyrus.splits/1",
+        "out": str(out),
+        "splits": [s.to_dict() | {"statement": s.statement} for s in made],
+    }
+    show(value, as_json=json, quiet=quiet, tables=[s.statement for s in made])
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="The dataset the split was made for.")],
+    split: Annotated[Path, typer.Option("--split", help="From `gyrus split`.")],
+    out: Annotated[Path, typer.Option("--out", help="The run's folder.", callback=_placeable)],
+    model: Annotated[str, typer.Option("--model", help="Architecture; see `gyrus info`.")] = "mobilenetv2_100",
+    pretrained: Annotated[str, typer.Option("--pretrained", help="hub, package, none, or a weight file.")] = "hub",
+    size: Annotated[int, typer.Option("--size", help="Side of the input in pixels.")] = 160,
+    epochs: Annotated[int, typer.Option("--epochs")] = 8,
+    batch_size: Annotated[int, typer.Option("--batch-size")] = 32,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Peak of the one-cycle schedule.")] = 1e-3,
+    output_stride: Annotated[int | None, typer.Option("--output-stride", help="8, 16 or 32: finer last map.")] = None,
+    truncate: Annotated[bool, typer.Option("--truncate", help="Reach it by ending earlier, not by dilation.")] = False,
+    pooling: Annotated[str, typer.Option("--pooling", help="Of the class map: avg or lse.")] = "avg",
+    crop: Annotated[str, typer.Option("--crop", help="none, or head: cut to the head's box.")] = "none",
+    fit: Annotated[str, typer.Option("--fit", help="pad keeps the aspect ratio, stretch does not.")] = "pad",
+    channels: Annotated[int, typer.Option("--channels", help="Of the input: 1 or 3.")] = 3,
+    clahe: Annotated[float, typer.Option("--clahe", help="Share of training slices equalised by CLAHE.")] = 0.0,
+    class_weights: Annotated[bool, typer.Option(help="Weigh the loss by inverse class frequency.")] = True,
+    label_smoothing: Annotated[float, typer.Option("--label-smoothing")] = 0.05,
+    precision: Annotated[str, typer.Option("--precision", help="auto, bf16 or fp32.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in --out.")] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fine-tune a classifier on the training part; the test part is never read."""
+    from gyrus.training import make_config, train_run
+
+    config = make_config(
+        model=model, pretrained=pretrained, size=size, epochs=epochs, batch_size=batch_size,
+        learning_rate=learning_rate, output_stride=output_stride, truncate=truncate, pooling=pooling, crop=crop,
+        fit=fit, channels=channels, augment={"clahe": clahe}, class_weights=class_weights,
+        label_smoothing=label_smoothing, precision=precision, seed=seed, device=device,
+    )  # fmt: skip
+    with progress(quiet=quiet) as report:
+        value = train_run(data, split, config, out, resume=resume, progress=report)
+    show(value, as_json=json, quiet=quiet, tables=tables.training(value))
+
+
+@app.command()
+def predict(
+    model: Model,
+    paths: Paths = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="A .csv or .json file; without PATHS, a folder.", callback=_placeable),
+    ] = None,
+    part: Part = "test",
+    data: Moved = None,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Report unreadable files and go on.")] = False,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Classify files, folders or datasets; without any, the test part of the run's own split."""
+    from gyrus.artifacts import refuse_existing
+    from gyrus.stages import predict_files, predict_run
+
+    if paths and out:
+        refuse_existing(out)
+        if out.suffix.lower() not in (".csv", ".json"):
+            raise InputError(f"{out} would be a table of unknown form: give it the suffix .csv or .json")
+    with progress(quiet=quiet) as report:
+        if paths:
+            made = predict_files(model, paths, keep_going=keep_going, device=device, progress=report)
+        else:
+            made = predict_run(
+                model, data=data, part=part, out=out, keep_going=keep_going, device=device, progress=report
+            )
+    if paths and out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        made.save(out)
+    show(made.to_dict(), as_json=json, quiet=quiet, tables=tables.predictions(made))
+
+
+@app.command()
+def explain(
+    model: Model,
+    paths: Paths = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The folder to write; needed with PATHS.", callback=_placeable)
+    ] = None,
+    methods: Methods = "",
+    layers: Layers = None,
+    part: Part = "test",
+    data: Moved = None,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compute raw class activation maps; without paths, of the test part of the run's own split."""
+    from gyrus.explain import METHODS
+    from gyrus.stages import explain_files, explain_run
+
+    chosen = _listed(methods) or list(METHODS)
+    with progress(quiet=quiet) as report:
+        if paths:
+            if out is None:
+                raise InputError("explaining files needs a folder for the maps: add --out")
+            maps = explain_files(
+                model, paths, out, methods=chosen, layers=_listed(layers), device=device, progress=report
+            )
+        else:
+            maps = explain_run(
+                model,
+                data=data,
+                part=part,
+                out=out,
+                methods=chosen,
+                layers=_listed(layers),
+                device=device,
+                progress=report,
+            )
+    show(maps.summary(), as_json=json, quiet=quiet, tables=tables.maps(maps))
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run whose predict and explain are done.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The folder to write; default RUN/evaluate.", callback=_placeable)
+    ] = None,
+    data: Moved = None,
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score predictions against labels and maps against outlines, with floors, ceilings and intervals."""
+    from gyrus.evaluate import evaluate_run
+
+    with progress(quiet=quiet) as report:
+        value = evaluate_run(run, data=data, out=out, seed=seed, progress=report)
+    show(value, as_json=json, quiet=quiet, tables=tables.scores(value))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run that `gyrus evaluate` has scored.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The HTML file; default RUN/report.html.", callback=_placeable)
+    ] = None,
+    data: Moved = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write one self-contained HTML page about a run."""
+    from gyrus.report import write_report
+
+    with progress(quiet=quiet) as watch:
+        path = write_report(run, data=data, out=out, progress=watch)
+    show({"schema": "gyrus.report/1", "report": str(path)}, as_json=json, quiet=quiet, tables=[f"report: {path}"])
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.", callback=_placeable)] = Path("gyrus-demo"),
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go all the way on synthetic slices: phantom, split, train, predict, explain, evaluate, report."""
+    from gyrus.demo import run_demo
+
+    with progress(quiet=quiet) as watch:
+        value = run_demo(out, seed=seed, device=device, progress=watch)
+    show(value, as_json=json, quiet=quiet, tables=tables.demo(value))
+
+
+def _listed(names: str | None) -> list[str] | None:
+    """Return the comma-separated names, or None where there are none."""
+    chosen = [n.strip() for n in (names or "").split(",") if n.strip()]
+    return chosen or None

@@ -1,0 +1,186 @@
+"""Predicting and explaining as stages: on a run's own test part, or on any files, into a folder with a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from gyrus.artifacts import stage_folder
+from gyrus.datasets import open_dataset, open_files
+from gyrus.datasets.registry import recognise
+from gyrus.errors import InputError
+from gyrus.explain import METHODS, explain_records
+from gyrus.inference import predict
+from gyrus.loading import Progress
+from gyrus.maps import Maps
+from gyrus.models import Classifier, load_model
+from gyrus.predictions import Predictions
+from gyrus.records import Record
+from gyrus.rundata import open_run_data
+
+
+def predict_run(
+    run: Path,
+    *,
+    data: Path | None = None,
+    part: str = "test",
+    out: Path | None = None,
+    keep_going: bool = False,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Predictions:
+    """Classify one part of the split a run was trained with, into ``RUN/predict``.
+
+    Args:
+        run: a finished training run.
+        data: the dataset, where it has moved since training.
+        part: "test", "val" or "train".
+        out: the folder to write; ``RUN/predict`` by default.
+        keep_going: give an unreadable file a row that says why, instead of raising.
+        device: "cpu", "cuda", or "auto".
+        progress: called as work goes on.
+
+    Raises:
+        InputError: the run is unfinished, the data has changed or cannot be read, ``out`` exists.
+    """
+    dataset, split = open_run_data(run, data)
+    model = load_model(run, device=pick_device(device))
+    facts = {"preprocess": model.spec.preprocess.model_dump(), "split": split.statement}
+    with stage_folder(out or run / "predict", "predict", arguments={"part": part}, facts=facts) as folder:
+        records = list(dataset.select(split.part(part)))
+        predictions = predict(model, records, keep_going=keep_going, statement=split.statement, progress=progress)
+        predictions.save(folder / "predictions.json")
+    return predictions
+
+
+def predict_files(
+    model: Path | Classifier,
+    paths: Sequence[Path],
+    *,
+    keep_going: bool = False,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Predictions:
+    """Classify image files, folders of them, or datasets.
+
+    Args:
+        model: a model, its folder, or the run that trained it.
+        paths: what to classify; labels and patients are taken along from datasets.
+        keep_going: give an unreadable file a row that says why, instead of raising.
+        device: "cpu", "cuda", or "auto".
+        progress: called as work goes on.
+
+    Raises:
+        InputError: nothing to classify, an unreadable file without ``keep_going``, an unusable model.
+    """
+    records = records_in(paths)
+    loaded = model if isinstance(model, Classifier) else load_model(model, device=pick_device(device))
+    return predict(loaded, records, keep_going=keep_going, progress=progress)
+
+
+def explain_run(
+    run: Path,
+    *,
+    data: Path | None = None,
+    part: str = "test",
+    methods: Sequence[str] = tuple(METHODS),
+    layers: Sequence[str] | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Maps:
+    """Explain one part of the split a run was trained with, into ``RUN/explain``.
+
+    Args:
+        run: a finished training run.
+        data: the dataset, where it has moved since training.
+        part: "test", "val" or "train".
+        methods: names from :func:`gyrus.list_methods`.
+        layers: module names; by default the last feature map.
+        out: the folder to write; ``RUN/explain`` by default.
+        device: "cpu", "cuda", or "auto".
+        progress: called as work goes on.
+
+    Raises:
+        InputError: as :func:`predict_run` and :func:`gyrus.explain_records`.
+    """
+    dataset, split = open_run_data(run, data)
+    model = load_model(run, device=pick_device(device))
+    arguments = {"part": part, "methods": list(methods), "layers": layers}
+    facts = {"split": split.statement}
+    with stage_folder(out or run / "explain", "explain", arguments=arguments, facts=facts) as folder:
+        records = list(dataset.select(split.part(part)))
+        maps = explain_records(model, records, methods=methods, layers=layers, progress=progress)
+        maps.save(folder)
+    return maps
+
+
+def explain_files(
+    model: Path,
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    methods: Sequence[str] = tuple(METHODS),
+    layers: Sequence[str] | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Maps:
+    """Explain image files, folders of them, or datasets, into a folder of their own.
+
+    Args:
+        model: its folder, or the run that trained it.
+        paths: what to explain; where every slice carries a label, the true class is explained too.
+        out: the folder to write.
+        methods: names from :func:`gyrus.list_methods`.
+        layers: module names; by default the last feature map.
+        device: "cpu", "cuda", or "auto".
+        progress: called as work goes on.
+
+    Raises:
+        InputError: as :func:`predict_files` and :func:`gyrus.explain_records`.
+    """
+    records = records_in(paths)
+    loaded = load_model(model, device=pick_device(device))
+    arguments = {"methods": list(methods), "layers": layers, "paths": [str(p) for p in paths]}
+    with stage_folder(out, "explain", arguments=arguments) as folder:
+        maps = explain_records(loaded, records, methods=methods, layers=layers, progress=progress)
+        maps.save(folder)
+    return maps
+
+
+def records_in(paths: Sequence[Path]) -> list[Record]:
+    """Return the slices in files, folders and datasets; a folder no reader recognises is searched for images.
+
+    Raises:
+        InputError: no path, a path that does not exist, or nothing in it.
+    """
+    if not paths:
+        raise InputError("name at least one image file, folder or dataset")
+    records: list[Record] = []
+    for path in paths:
+        known = recognise(path) if path.exists() else None
+        if known is None:
+            records += open_files(path)
+            continue
+        try:
+            records += open_dataset(path, known)
+        except InputError:
+            if known != "folder":
+                raise
+            records += open_files(path)  # sub-folders that are no classes: a folder of images all the same
+    return records
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of that name; "auto" is CUDA where there is one.
+
+    Raises:
+        InputError: CUDA is asked for and not there, or the name is unknown.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"there is no device {name!r}: choose auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("this machine has no CUDA device that torch can use: choose --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

