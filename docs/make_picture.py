@@ -3,7 +3,7 @@
     .venv/bin/python docs/make_picture.py gyrus-demo/run docs/assets/maps.webp
 
 Columns: for each tumour the slice of median overlap, then the slice of least overlap of all. Rows: the slice; the
-positive part of the raw map; the tumour's outline beside the map cut at its 95th percentile.
+positive part of the raw map; the tumour's outline beside the map cut at half its maximum.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _chosen(run: Path, key: MapKey) -> list[dict[str, str]]:
     """Return the rows of the slices to show: the median of each tumour, and the worst of all."""
     with (run / "evaluate" / "localization.csv").open(newline="", encoding="utf-8") as file:
         rows = [r for r in csv.DictReader(file) if (r["name"], r["layer"], r["target"]) == key]
-    rows.sort(key=lambda r: (float(r["iou_p95"]), float(r["auprc"])))
+    rows.sort(key=lambda r: (float(r["iou_half"]), float(r["auprc"])))
     by_label = [[r for r in rows if r["label"] == label] for label in sorted({r["label"] for r in rows})]
     return [*(same[len(same) // 2] for same in by_label), rows[0]]
 
@@ -67,9 +67,9 @@ def _column(record: Record, maps: Maps, key: MapKey, row: dict[str, Any]) -> NDA
     shown = panels.slice_panel(image.pixels, maps.preprocess.intensity)
     outlined = shown.copy()
     panels.draw_truth(outlined, mask)
-    panels.draw_cut(outlined, panels.kept_above(placed))
+    panels.draw_cut(outlined, placed >= placed.max() / 2)
     title = np.full((LINE, shown.shape[1], 3), PAPER, dtype=np.uint8)
-    text = f"{record.label}, IoU {float(row['iou_p95']):.2f}"
+    text = f"{record.label}, IoU {float(row['iou_half']):.2f}"
     cv2.putText(title, text, (2, LINE - 9), cv2.FONT_HERSHEY_SIMPLEX, 0.5, INK, 1, cv2.LINE_AA)
     gap = np.full((GAP, shown.shape[1], 3), PAPER, dtype=np.uint8)
     return np.concatenate([title, shown, gap, panels.heat_panel(placed), gap, outlined], axis=0)

@@ -13,12 +13,13 @@ from commandline import tree
 
 from gyrus.artifacts import is_finished, read_manifest, sha256
 from gyrus.datasets import open_dataset
+from gyrus.devices import pick_device
 from gyrus.errors import InputError
 from gyrus.maps import Maps
 from gyrus.models import load_model
 from gyrus.predictions import Predictions
 from gyrus.splits import Split
-from gyrus.stages import explain_files, explain_run, pick_device, predict_files, predict_run, records_in
+from gyrus.stages import explain_files, explain_run, predict_files, predict_run, records_in
 
 
 def picture(path: Path) -> Path:

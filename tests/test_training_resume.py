@@ -72,9 +72,14 @@ def split(discs: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unbroken(discs: Dataset, split: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unbroken(
+    start: Callable[..., BaseProcess], discs: Dataset, split: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run in a process like those to be killed, with as many threads: sums in another order round otherwise."""
     out = tmp_path_factory.mktemp("resume") / "unbroken"
-    fit(discs, Split.load(split), config(), out)
+    process = start(discs.root, split, out, False)
+    process.join(PATIENCE)
+    assert process.exitcode == 0
     return out
 
 

@@ -89,7 +89,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         InputError: the folder is missing, or the run in it did not finish.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} does not exist: name a folder that a gyrus run has finished")
+        raise InputError(f"{folder} does not exist: run the gyrus command that makes it, or correct the path")
     if not is_finished(folder):
         raise InputError(f"{folder} has no {MANIFEST}, so the run in it did not finish: run that step again")
     manifest: dict[str, Any] = read_json(folder / MANIFEST, "a run manifest")
@@ -97,9 +97,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def refuse_existing(out: Path) -> None:
-    """Raise InputError if anything stands at ``out``: results are never overwritten."""
+    """Raise InputError if anything stands at ``out``, or a file where a folder above it should be."""
     if out.exists():
         raise InputError(f"{out} already exists: choose another --out, or remove it first")
+    if not _ground(out).is_dir():
+        raise InputError(f"{out} lies below {_ground(out)}, which is a file: choose another --out")
+
+
+def _ground(out: Path) -> Path:
+    """Return the nearest folder above ``out`` that is there."""
+    return next(p for p in out.absolute().parents if p.exists())
 
 
 def write_manifest(
@@ -152,12 +159,13 @@ def stage_folder(
     """
     refuse_existing(out)
     started = time.time()
-    aside = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    aside = _ground(out) / f".{out.name}.partial-{os.getpid()}"  # so that a failure leaves no new folders above it
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    aside.mkdir()
     try:
         yield aside
         write_manifest(aside, stage, started=started, arguments=arguments, facts=facts or {})
+        out.parent.mkdir(parents=True, exist_ok=True)
         aside.rename(out)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

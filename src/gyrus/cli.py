@@ -226,6 +226,7 @@ def predict(
     from gyrus.artifacts import refuse_existing
     from gyrus.stages import predict_files, predict_run
 
+    _refuse_run_options(paths, part, data)
     if paths and out:
         refuse_existing(out)
         if out.suffix.lower() not in (".csv", ".json"):
@@ -262,6 +263,7 @@ def explain(
     from gyrus.explain import METHODS
     from gyrus.stages import explain_files, explain_run
 
+    _refuse_run_options(paths, part, data)
     chosen = _listed(methods) or list(METHODS)
     with progress(quiet=quiet) as report:
         if paths:
@@ -335,6 +337,12 @@ def demo(
     with progress(quiet=quiet) as watch:
         value = run_demo(out, seed=seed, device=device, progress=watch)
     show(value, as_json=json, quiet=quiet, tables=tables.demo(value))
+
+
+def _refuse_run_options(paths: list[Path] | None, part: str, data: Path | None) -> None:
+    """Refuse options that name the run's own slices beside paths, which name others."""
+    if paths and (part != "test" or data is not None):
+        raise InputError("--part and --data are about the run's own slices: leave them out, or leave the paths out")
 
 
 def _listed(names: str | None) -> list[str] | None:

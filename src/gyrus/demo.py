@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gyrus.artifacts import refuse_existing
+from gyrus.devices import pick_device
 from gyrus.evaluate import evaluate_run
 from gyrus.headline import finding
 from gyrus.loading import Progress
@@ -14,7 +15,7 @@ from gyrus.models.weights import packaged_weights
 from gyrus.phantom import make_phantom
 from gyrus.report import write_report
 from gyrus.splits import split_dataset
-from gyrus.stages import explain_run, pick_device, predict_run
+from gyrus.stages import explain_run, predict_run
 from gyrus.training import TrainConfig, make_config, train_run
 
 PATIENTS, SLICES_PER_PLANE = 100, 2

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from gyrus.artifacts import stage_folder
 from gyrus.datasets import open_dataset, open_files
 from gyrus.datasets.registry import recognise
+from gyrus.devices import pick_device
 from gyrus.errors import InputError
 from gyrus.explain import METHODS, explain_records
 from gyrus.inference import predict
@@ -171,16 +170,3 @@ def records_in(paths: Sequence[Path]) -> list[Record]:
                 raise
             records += open_files(path)  # sub-folders that are no classes: a folder of images all the same
     return records
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is CUDA where there is one.
-
-    Raises:
-        InputError: CUDA is asked for and not there, or the name is unknown.
-    """
-    if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"there is no device {name!r}: choose auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("this machine has no CUDA device that torch can use: choose --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

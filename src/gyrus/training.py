@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from gyrus.artifacts import is_finished, read_json, write_json, write_manifest
+from gyrus.artifacts import is_finished, read_json, refuse_existing, write_json, write_manifest
 from gyrus.augment import Augment, apply, draw
 from gyrus.datasets import open_dataset
+from gyrus.devices import pick_device
 from gyrus.epochs import BEST, LAST, Checkpoints, EpochTable, WholeFiles
 from gyrus.errors import InputError
 from gyrus.loading import Progress, load_slices
@@ -71,8 +72,8 @@ class TrainConfig(BaseModel):
     truncate: bool = False
     epochs: int = Field(default=8, ge=1)
     batch_size: int = Field(default=32, ge=2)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.02, ge=0)
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.02, ge=0, allow_inf_nan=False)
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     class_weights: bool = True
     augment: Augment = Augment()
@@ -112,6 +113,7 @@ def fit(
     started = time.time()
     split.check(dataset)
     _claim(out, config, split, resume)
+    device = pick_device(config.device)
     train, val = ([dataset[i] for i in ids] for ids in (split.train, split.val))
     classes = tuple(sorted({str(r.label) for r in train}))
     _require_known(val, classes)
@@ -131,7 +133,7 @@ def fit(
         split.save(out / SPLIT)
     write_json(out / CONFIG, config.model_dump())
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        best = _run(task, config, out)
+        best = _run(task, config, device, out)
     model.load_state_dict(best)
     chosen = task.table.chosen
     model.spec = model.spec.model_copy(
@@ -209,7 +211,10 @@ def hardware_bf16() -> bool:
 def _claim(out: Path, config: TrainConfig, split: Split, resume: bool) -> None:
     """Refuse a folder that is taken, or an unfinished run with other arguments."""
     if not out.exists():
+        refuse_existing(out)
         return
+    if not out.is_dir():
+        raise InputError(f"{out} already exists and is a file: choose another --out")
     if is_finished(out):
         raise InputError(f"{out} holds a finished run: choose another --out, or remove it first")
     if not (out / CONFIG).is_file() and any(out.iterdir()):
@@ -258,16 +263,15 @@ def _stream(*key: int) -> int:
     return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
-def _run(task: _Task, config: TrainConfig, out: Path) -> dict[str, Tensor]:
+def _run(task: _Task, config: TrainConfig, device: torch.device, out: Path) -> dict[str, Tensor]:
     """Train to the end, from the last checkpoint if there is one, and return the chosen weights."""
     folder = out / "checkpoints"
     folder.mkdir(exist_ok=True)
-    cuda = config.device != "cpu" and torch.cuda.is_available()
-    fast = torch.cuda.is_bf16_supported() if cuda else hardware_bf16()
+    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else hardware_bf16()
     bf16 = config.precision == "bf16" or (config.precision == "auto" and fast)
     task.table.path = out / EPOCHS
     trainer = L.Trainer(
-        accelerator=config.device,
+        accelerator=device.type,
         devices=1,
         precision="bf16-mixed" if bf16 else "32-true",
         max_epochs=config.epochs,

@@ -96,8 +96,10 @@ class Explainer:
             ``inference_mode``, or the block entered twice at once (one after the other is fine).
 
     Example:
+        ```python
         with Explainer(model) as explain:
             result = explain(images, methods=("gradcam", "layercam"))
+        ```
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[str] | None = None) -> None:
