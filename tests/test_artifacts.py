@@ -153,7 +153,7 @@ def test_a_stage_that_fails_leaves_nothing(tmp_path: Path, error: type[BaseExcep
 
 
 def test_an_unfinished_or_missing_run_is_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere does not exist: name a folder that a gyrus run has finished"):
+    with pytest.raises(InputError, match=r"nowhere does not exist: run the gyrus command that makes it"):
         read_manifest(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"has no run\.json, so the run in it did not finish"):
         read_manifest(tmp_path)
