@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gyrus.augment import Augment
     from gyrus.catalogue import info
     from gyrus.datasets import dataset_info, list_datasets, open_dataset, open_files, write_manifest
+    from gyrus.datasets.describe import describe
     from gyrus.demo import run_demo
     from gyrus.errors import GyrusError, InputError, MissingExtraError
     from gyrus.evaluate import evaluate_run, list_metrics, score_classification, score_map
@@ -27,14 +28,15 @@ if TYPE_CHECKING:
     from gyrus.preprocess import Preprocess
     from gyrus.records import Dataset, Record
     from gyrus.report import write_report
-    from gyrus.splits import Split, holdout, kfold
+    from gyrus.splits import Split, holdout, kfold, split_dataset
     from gyrus.stages import explain_files, explain_run, predict_files, predict_run
-    from gyrus.training import TrainConfig, fit
+    from gyrus.training import TrainConfig, fit, train_run
 
 _HOMES = {
     "gyrus.augment": ("Augment",),
     "gyrus.catalogue": ("info",),
     "gyrus.datasets": ("dataset_info", "list_datasets", "open_dataset", "open_files", "write_manifest"),
+    "gyrus.datasets.describe": ("describe",),
     "gyrus.demo": ("run_demo",),
     "gyrus.errors": ("GyrusError", "InputError", "MissingExtraError"),
     "gyrus.evaluate": ("evaluate_run", "list_metrics", "score_classification", "score_map"),
@@ -48,9 +50,9 @@ _HOMES = {
     "gyrus.preprocess": ("Preprocess",),
     "gyrus.records": ("Dataset", "Record"),
     "gyrus.report": ("write_report",),
-    "gyrus.splits": ("Split", "holdout", "kfold"),
+    "gyrus.splits": ("Split", "holdout", "kfold", "split_dataset"),
     "gyrus.stages": ("explain_files", "explain_run", "predict_files", "predict_run"),
-    "gyrus.training": ("TrainConfig", "fit"),
+    "gyrus.training": ("TrainConfig", "fit", "train_run"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -72,6 +74,7 @@ __all__ = [
     "__version__",
     "create_model",
     "dataset_info",
+    "describe",
     "evaluate_run",
     "explain_files",
     "explain_records",
@@ -96,6 +99,8 @@ __all__ = [
     "save_model",
     "score_classification",
     "score_map",
+    "split_dataset",
+    "train_run",
     "write_manifest",
     "write_report",
 ]

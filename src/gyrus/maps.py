@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from gyrus.artifacts import read_json, write_json
 from gyrus.errors import InputError
@@ -51,7 +51,8 @@ class Maps:
 
     def save(self, folder: Path) -> None:
         """Write ``maps.safetensors`` and ``maps.json`` into an existing folder."""
-        save_file({str(k): np.ascontiguousarray(v) for k, v in self.arrays.items()}, folder / "maps.safetensors")
+        packed = save({str(k): np.ascontiguousarray(v) for k, v in self.arrays.items()})
+        (folder / "maps.safetensors").write_bytes(packed)
         index: dict[str, Any] = {
             "schema": SCHEMA,
             "ids": self.ids,

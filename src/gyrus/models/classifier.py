@@ -44,9 +44,10 @@ class Classifier(nn.Module):
 
     The head comes before the pooling, so the class map ``W A + b`` of shape (N, classes, h, w) is linear in the last
     features A for either pooling. With the average this is exactly global average pooling followed by a linear layer,
-    since the two commute (Zhou et al. 2016, eq. 2), and Grad-CAM equals CAM up to the factor 1 / (h w). With
-    log-sum-exp, ``(1/r) log mean exp(r m)`` (Pinheiro & Collobert 2015, eq. 3; r = 5), one small strong region can
-    decide the class, and the two differ.
+    since the two commute (Zhou et al. 2016, eq. 2). With log-sum-exp, ``(1/r) log mean exp(r m)`` (Pinheiro &
+    Collobert 2015, eq. 3; r = 5), one small strong region can decide the class. Grad-CAM equals CAM up to the factor
+    1 / (h w) for both, since the weights of either pooling sum to one over the map; methods that look at each
+    position's own gradient (HiResCAM, LayerCAM) equal it only for the average.
 
     Attributes:
         spec: classes, preprocessing and provenance; saved with the weights.

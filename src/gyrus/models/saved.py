@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load as load_bytes
-from safetensors.torch import save_file
+from safetensors.torch import save as save_bytes
 
 from gyrus.artifacts import read_json, sha256, write_json
 from gyrus.errors import InputError
@@ -33,7 +33,7 @@ def save_model(model: Classifier, folder: Path) -> None:
         raise InputError(f"{folder} already exists: choose another folder for the model")
     folder.mkdir(parents=True)
     state = {k: v.detach().to("cpu").contiguous() for k, v in model.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
+    (folder / WEIGHTS).write_bytes(save_bytes(state))  # not save_file, which lets nobody else read the file
     (folder / CARD).write_text(_card(model.spec), encoding="utf-8")
     write_json(folder / SPEC, {"schema": SCHEMA, "sha256": sha256(folder / WEIGHTS), **model.spec.model_dump()})
 
