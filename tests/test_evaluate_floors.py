@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
 from gyrus.evaluate.floors import THUMBNAIL, majority_class, pixel_nearest_neighbour, score_floor, thumbnails
-from gyrus.evaluate.intervals import Bootstrap
+from gyrus.intervals import Bootstrap
 
 
 def slices(n: int, seed: int, side: int = 64) -> NDArray[np.uint8]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gyrus.evaluate.classification import score_classification
-from gyrus.evaluate.intervals import Bootstrap, Interval
 from gyrus.evaluate.localization import Localization, localize
 from gyrus.evaluate.ranking import METRICS, MapScore, Metric, list_metrics, score_map
 from gyrus.evaluate.run import evaluate_run
+from gyrus.intervals import Bootstrap, Interval
 from gyrus.rundata import open_run_data
 
 __all__ = [

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gyrus.confusion import rates
 from gyrus.errors import InputError
-from gyrus.evaluate.intervals import Bootstrap, Interval, interval
+from gyrus.intervals import Bootstrap, Interval, interval
 from gyrus.predictions import Predictions
 
 SUMMARY = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gyrus.confusion import rates
-from gyrus.evaluate.intervals import Bootstrap
+from gyrus.intervals import Bootstrap
 
 THUMBNAIL = 32
 

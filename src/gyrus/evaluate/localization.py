@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from gyrus.baselines import BASELINES, Context
 from gyrus.errors import InputError
 from gyrus.evaluate.ceilings import area_ceiling, area_curve, grid_iou_ceiling, grid_pointing_ceiling
-from gyrus.evaluate.intervals import Bootstrap
 from gyrus.evaluate.ranking import METRICS, PERCENTILES, MapScore, score_map
+from gyrus.intervals import Bootstrap
 from gyrus.loading import THREADS, Progress
 from gyrus.maps import Maps
 from gyrus.preprocess import Frame, Preprocess, frame_of, prepare

@@ -12,9 +12,9 @@ import numpy as np
 from gyrus.artifacts import plain, read_manifest, stage_folder, write_json
 from gyrus.evaluate.classification import label_indices, score_classification
 from gyrus.evaluate.floors import majority_class, pixel_nearest_neighbour, score_floor
-from gyrus.evaluate.intervals import Bootstrap
 from gyrus.evaluate.localization import Localization, localize
 from gyrus.evaluate.ranking import PERCENTILES
+from gyrus.intervals import Bootstrap
 from gyrus.loading import Progress, load_slices
 from gyrus.maps import Maps
 from gyrus.predictions import Predictions

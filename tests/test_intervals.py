@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gyrus.evaluate.intervals import REPLICATES, Bootstrap, Interval, interval
+from gyrus.intervals import REPLICATES, Bootstrap, Interval, interval
 
 
 def test_two_groups_by_hand() -> None:
