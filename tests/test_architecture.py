@@ -16,8 +16,8 @@ SOURCE = ROOT / "src" / "gyrus"
 
 # From the ground up. What stands on one floor does not know of each other; imports inside functions count too.
 FLOORS = (
-    {"errors", "_version", "confusion", "headline", "augment", "findings"},
-    {"artifacts", "devices", "intervals", "io", "epochs"},
+    {"errors", "_version", "confusion", "headline", "augment", "findings", "intervals"},
+    {"artifacts", "devices", "io", "epochs"},
     {"records", "preprocess", "predictions"},
     {"datasets", "models", "loading", "maps", "baselines"},
     {"splits", "explain", "inference", "phantom", "console"},
