@@ -21,6 +21,7 @@ from PIL import Image as Picture
 
 from gyrus import Maps
 from gyrus.maps import MapKey
+from gyrus.page import pictures
 from gyrus.preprocess import frame_of
 from gyrus.records import Record
 from gyrus.report import panels
@@ -64,7 +65,7 @@ def _column(record: Record, maps: Maps, key: MapKey, row: dict[str, Any]) -> NDA
     mask = record.read_mask(image.shape)
     assert mask is not None, "only slices with an outline are chosen"
     placed = frame_of(image, maps.preprocess).place(maps.arrays[key][maps.ids.index(record.id)])
-    shown = panels.slice_panel(image.pixels, maps.preprocess.intensity)
+    shown = pictures.slice_panel(image.pixels, maps.preprocess.intensity)
     outlined = shown.copy()
     panels.draw_truth(outlined, mask)
     panels.draw_cut(outlined, placed >= placed.max() / 2)

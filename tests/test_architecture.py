@@ -17,7 +17,7 @@ SOURCE = ROOT / "src" / "gyrus"
 # From the ground up. What stands on one floor does not know of each other; imports inside functions count too.
 FLOORS = (
     {"errors", "_version", "confusion", "headline", "augment", "findings", "intervals"},
-    {"artifacts", "devices", "io", "epochs"},
+    {"artifacts", "devices", "io", "epochs", "page"},
     {"records", "preprocess", "predictions"},
     {"datasets", "models", "loading", "maps", "baselines"},
     {"splits", "explain", "inference", "phantom", "console"},

@@ -24,6 +24,8 @@ from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
 from gyrus.evaluate import evaluate_run
 from gyrus.maps import MapKey, Maps
+from gyrus.page import pictures
+from gyrus.page.words import NONE, number, percent, plural, span
 from gyrus.predictions import Predictions
 from gyrus.preprocess import Preprocess
 from gyrus.records import Dataset
@@ -31,7 +33,6 @@ from gyrus.report import panels, write_report
 from gyrus.report.comparison import Contest
 from gyrus.report.gallery import _one_per_patient
 from gyrus.report.source import SliceScore
-from gyrus.report.words import NONE, number, percent, plural, span
 from gyrus.splits import Grouping, holdout
 
 THREE = ("glioma", "meningioma", "pituitary")
@@ -228,7 +229,7 @@ class TestPanels:
         placed = np.array([[-4.0, 0.0], [1.0, 2.0]], dtype=np.float32)
         table = panels._colours()
         own, shared = panels.heat_panel(placed), panels.heat_panel(placed, 4.0)
-        corner = panels.SIDE - 1
+        corner = pictures.SIDE - 1
         assert own[0, 0].tolist() == own[0, corner].tolist() == table[0].tolist()
         assert own[corner, corner].tolist() == table[255].tolist()
         assert shared[corner, corner].tolist() == table[128].tolist()
@@ -238,7 +239,7 @@ class TestPanels:
     def test_outlines_lie_on_the_edge_of_the_mask(self) -> None:
         mask = np.zeros((110, 110), dtype=bool)
         mask[30:80, 30:80] = True
-        panel = np.zeros((panels.SIDE, panels.SIDE, 3), dtype=np.uint8)
+        panel = np.zeros((pictures.SIDE, pictures.SIDE, 3), dtype=np.uint8)
         panels.draw_truth(panel, mask)
         drawn = np.argwhere((panel == panels.TRUTH).all(axis=2))
         assert drawn.min() in (59, 60, 61)
@@ -247,11 +248,11 @@ class TestPanels:
 
     def test_narrow_slices_stand_in_the_middle_and_constant_ones_are_drawn(self) -> None:
         pixels = np.tile(np.linspace(100, 200, 50, dtype=np.float32), (100, 1))
-        panel = panels.slice_panel(pixels, (0.0, 100.0))
+        panel = pictures.slice_panel(pixels, (0.0, 100.0))
         assert panel.shape == (220, 220, 3)
         assert not np.delete(panel, np.s_[55:165], axis=1).any()
         assert panel[:, 160].min() > 200
-        assert not panels.slice_panel(np.full((9, 9), 7, dtype=np.float32), (0.5, 99.5)).any()
+        assert not pictures.slice_panel(np.full((9, 9), 7, dtype=np.float32), (0.5, 99.5)).any()
 
     def test_cut_keeps_what_is_above_the_percentile(self) -> None:
         ramp = np.arange(100, dtype=np.float32).reshape(10, 10)
@@ -261,7 +262,7 @@ class TestPanels:
 
     def test_data_uri_holds_the_picture(self) -> None:
         picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        png = np.frombuffer(base64.b64decode(panels.data_uri(picture).split(",")[1]), dtype=np.uint8)
+        png = np.frombuffer(base64.b64decode(pictures.data_uri(picture).split(",")[1]), dtype=np.uint8)
         assert (cv2.imdecode(png, cv2.IMREAD_COLOR)[:, :, ::-1] == picture).all()
 
 

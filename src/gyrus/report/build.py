@@ -1,25 +1,22 @@
-"""From a run's folder to one HTML file that needs nothing else: no network, no script, no font, no torch."""
+"""From a run's folder to one HTML file; no torch is needed."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from gyrus._version import __version__
 from gyrus.artifacts import refuse_existing
-from gyrus.errors import InputError
 from gyrus.loading import Progress
+from gyrus.page import render, write_page
 from gyrus.report import figures, gallery, panels, tables, words
 from gyrus.report.comparison import Contest, find_contest
 from gyrus.report.source import Source, read_source
 
 REPORT = "report.html"
-_HERE = Path(__file__).parent
+_TEMPLATE = Path(__file__).parent / "report.html.j2"
 
 
 def write_report(
@@ -46,23 +43,19 @@ def write_report(
     """
     target = out or run / REPORT
     refuse_existing(target)
-    page = _render(_content(read_source(run, data), progress))
-    aside = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(page, encoding="utf-8")
-        aside.rename(target)
-    except OSError as error:
-        raise InputError(f"{target} cannot be written ({error.strerror}): choose another --out") from None
-    finally:
-        aside.unlink(missing_ok=True)
+    write_page(target, render(_TEMPLATE, _content(read_source(run, data), progress)))
     return target
 
 
 def _content(source: Source, progress: Progress | None) -> dict[str, Any]:
     contest = find_contest(source)
     return {
-        "version": __version__,
+        "row_title": words.row_title,
+        "target_words": words.target_words,
+        "method_titles": words.METHOD_TITLES,
+        "metric_groups": words.METRIC_GROUPS,
+        "summary_columns": tables.SUMMARY,
+        "class_columns": tables.PER_CLASS,
         "scores": source.scores,
         "data": source.scores["data"],
         "model": source.model,
@@ -112,21 +105,3 @@ def _localization(source: Source, contest: Contest) -> dict[str, Any]:
         "threshold": figures.threshold_curve(source.rows, contest.map, contest.rule, facts["percentiles"]),
         "area_ceiling": ceiling["metrics"]["all"]["iou_p95"] if ceiling else None,
     }
-
-
-def _render(content: Mapping[str, Any]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"number": words.number, "span": words.span, "percent": words.percent}
-    environment.globals |= {
-        "plural": words.plural,
-        "row_title": words.row_title,
-        "target_words": words.target_words,
-        "method_titles": words.METHOD_TITLES,
-        "metric_groups": words.METRIC_GROUPS,
-        "summary_columns": tables.SUMMARY,
-        "class_columns": tables.PER_CLASS,
-        "css": Markup((_HERE / "report.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
-    }
-    return environment.get_template("report.html.j2").render(content).lstrip()

@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gyrus.report.words import number, row_title
+from gyrus.page.words import number
+from gyrus.report.words import row_title
 
 # Colours no chart would use, each standing for a variable of the style sheet until the SVG is written.
 _TOKENS = {

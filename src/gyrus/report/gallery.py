@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from gyrus.loading import Progress
 from gyrus.maps import MapKey
+from gyrus.page.pictures import data_uri, slice_panel
+from gyrus.page.words import number
 from gyrus.preprocess import frame_of
 from gyrus.records import Record
 from gyrus.report import panels
 from gyrus.report.comparison import Contest
 from gyrus.report.source import RowId, SliceScore, Source, row_id
-from gyrus.report.words import METHOD_TITLES, number
+from gyrus.report.words import METHOD_TITLES
 
 SURE = 0.95
 _SHOWN = 4
@@ -203,7 +205,7 @@ class _Painter:
         record, p, i = self.source.dataset[id], self.source.predictions, self.rows[id]
         predicted, score = str(p.predicted_at(i)), self.scores.get(id)
         shown, mask, placed = self._read(record)
-        drawn = [Panel(panels.data_uri(shown), f"{id}: the slice.", "slice")]
+        drawn = [Panel(data_uri(shown), f"{id}: the slice.", "slice")]
         if self.key is not None and self.key in placed:
             other = MapKey(self.key.method, self.key.layer, "true")
             keys = [k for k in (self.key, other) if k in placed] if compared else [self.key]
@@ -239,7 +241,7 @@ class _Painter:
             frame, row = frame_of(image, maps.preprocess), self.map_rows[record.id]
             placed = {k: frame.place(a[row]) for k, a in maps.arrays.items() if self.key and k.layer == self.key.layer}
         intensity = maps.preprocess.intensity if maps else (0.5, 99.5)
-        return panels.slice_panel(image.pixels, intensity), record.read_mask(image.shape), placed
+        return slice_panel(image.pixels, intensity), record.read_mask(image.shape), placed
 
     def _heat(
         self, id: str, key: MapKey, placed: NDArray[np.float32], mask: NDArray[np.bool_] | None, top: float | None,
@@ -253,7 +255,7 @@ class _Painter:
         name = METHOD_TITLES.get(key.method, key.method)
         blank = "" if float(placed.max()) > 0 else ", nowhere positive"
         alt = f"{id}: {name} heatmap for {argued}{blank}."
-        return Panel(panels.data_uri(picture), alt, (title or f"map for {argued}") + blank)
+        return Panel(data_uri(picture), alt, (title or f"map for {argued}") + blank)
 
     def _outlines(
         self, id: str, shown: NDArray[np.uint8], mask: NDArray[np.bool_] | None, placed: NDArray[np.float32] | None,
@@ -274,4 +276,4 @@ class _Painter:
         title = {(True, True): "outlines", (False, True): "map cut"}.get(
             (mask is not None, placed is not None), "outline"
         )
-        return Panel(panels.data_uri(picture), alt, title)
+        return Panel(data_uri(picture), alt, title)

@@ -1,29 +1,20 @@
-"""The small pictures of the galleries: a slice, its heatmap, and two outlines, as PNG data URIs."""
+"""What is drawn over the small pictures of the galleries: a heatmap, two outlines, a peak."""
 
 from __future__ import annotations
-
-import base64
 
 import cv2
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-SIDE = 220
+from gyrus.page.pictures import data_uri, fit, placement
+
 TRUTH = (86, 180, 233)
 """Sky blue, drawn solid: where the tumour is (Okabe & Ito 2008, told apart by every colour vision)."""
 CUT = (240, 160, 30)
 """Orange, drawn dashed: what is kept of the map."""
 COLOURS = "magma"
 _DASH, _GAP = 7, 4
-
-
-def slice_panel(pixels: NDArray[np.float32], intensity: tuple[float, float]) -> NDArray[np.uint8]:
-    """Return an (H, W) slice as (SIDE, SIDE, 3) uint8: the percentiles ``intensity`` become black and white."""
-    low, high = np.percentile(pixels, intensity)
-    grey = np.clip((pixels - low) / (high - low if high > low else 1.0), 0, 1).astype(np.float32)
-    square = np.rint(np.clip(_fit(grey, cv2.INTER_CUBIC), 0, 1) * 255).astype(np.uint8)
-    return np.repeat(square[:, :, None], 3, axis=2)
 
 
 def heat_panel(placed: NDArray[np.float32], top: float | None = None) -> NDArray[np.uint8]:
@@ -35,7 +26,7 @@ def heat_panel(placed: NDArray[np.float32], top: float | None = None) -> NDArray
     """
     positive = np.maximum(np.nan_to_num(placed, nan=0.0, posinf=0.0, neginf=0.0), 0)
     scale = float(positive.max()) if top is None else top
-    share = _fit(np.asarray(positive / scale if scale > 0 else np.zeros_like(positive), dtype=np.float32))
+    share = fit(np.asarray(positive / scale if scale > 0 else np.zeros_like(positive), dtype=np.float32))
     lut = _colours()
     return np.asarray(lut[np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)])
 
@@ -58,19 +49,10 @@ def draw_cut(panel: NDArray[np.uint8], kept: NDArray[np.bool_]) -> None:
 def draw_peak(panel: NDArray[np.uint8], placed: NDArray[np.float32]) -> None:
     """Mark the maximum of an (H, W) map by a cross, in place; of several equal ones the first."""
     y, x = np.unravel_index(int(placed.argmax()), placed.shape)
-    scale, top, left = _placement(placed.shape)
+    scale, top, left = placement(placed.shape)
     at = (round(left + (float(x) + 0.5) * scale - 0.5), round(top + (float(y) + 0.5) * scale - 0.5))
     for width, colour in ((3, (0, 0, 0)), (1, (255, 255, 255))):
         cv2.drawMarker(panel, at, colour, cv2.MARKER_CROSS, markerSize=11, thickness=width, line_type=cv2.LINE_AA)
-
-
-def data_uri(panel: NDArray[np.uint8]) -> str:
-    """Return an (H, W, 3) RGB picture as a PNG data URI; a grey one is stored as grey."""
-    grey = bool((panel == panel[:, :, :1]).all())
-    stored = panel[:, :, 0] if grey else cv2.cvtColor(panel, cv2.COLOR_RGB2BGR)
-    done, png = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    assert done, "OpenCV encodes every 8-bit picture"
-    return f"data:image/png;base64,{base64.b64encode(png.tobytes()).decode('ascii')}"
 
 
 def colour_bar() -> str:
@@ -90,25 +72,8 @@ def _colours() -> NDArray[np.uint8]:
     return np.asarray(np.rint(matplotlib.colormaps[COLOURS](np.arange(256))[:, :3] * 255), dtype=np.uint8)
 
 
-def _placement(shape: tuple[int, ...]) -> tuple[float, int, int]:
-    """Return the scale, top and left at which an (H, W) picture stands in the middle of its square."""
-    scale = SIDE / max(shape)
-    height, width = (max(1, round(n * scale)) for n in shape)
-    return scale, (SIDE - height) // 2, (SIDE - width) // 2
-
-
-def _fit(pixels: NDArray[np.float32], enlarge: int = cv2.INTER_LINEAR) -> NDArray[np.float32]:
-    """Resize to fit the square, with black beside it where the slice is not square; bilinear never overshoots."""
-    scale, top, left = _placement(pixels.shape)
-    height, width = (max(1, round(n * scale)) for n in pixels.shape)
-    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else enlarge)
-    square = np.zeros((SIDE, SIDE), dtype=np.float32)
-    square[top : top + height, left : left + width] = resized
-    return square
-
-
 def _outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
     """Return the closed outlines of a mask on the panel, every point of them."""
-    inside = (_fit(mask.astype(np.float32)) >= 0.5).astype(np.uint8)
+    inside = (fit(mask.astype(np.float32)) >= 0.5).astype(np.uint8)
     lines, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     return [np.asarray(line, dtype=np.int32) for line in lines]

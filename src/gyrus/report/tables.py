@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from gyrus.page.words import Figure, percent, plural
 from gyrus.report.comparison import Contest
 from gyrus.report.source import Source, row_id
-from gyrus.report.words import METRICS, TIMES, Figure, percent, plural, row_title, target_words
+from gyrus.report.words import METRICS, TIMES, row_title, target_words
 
 QUARTILES = ("smallest", "small", "large", "largest")
 
