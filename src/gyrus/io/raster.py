@@ -38,8 +38,8 @@ _OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
     (4, b"jP  ", "a JPEG 2000 image", "convert it to PNG"),
     (0, b"%PDF", "a PDF document", "export its picture as PNG"),
     (0, b"PK\x03\x04", "a zip archive", "unpack it first"),
-    (0, b"\x1f\x8b", "a gzip file (a NIfTI volume?)", "export its slices as PNG"),
-    (128, b"DICM", "a DICOM file", "export its slices as PNG"),
+    (0, b"\x1f\x8b", "a gzip file", "if it holds a NIfTI volume, end its name in .nii.gz"),
+    (128, b"DICM", "a DICOM file", "end its name in .dcm"),
     (0, b"\x89HDF", "an HDF5 file", "give it the suffix .mat if MATLAB wrote it"),
     (0, b"MATLAB", "a MATLAB file", "give it the suffix .mat"),
 )
