@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from handmade_volumes import AFFINE, BLOCK, ORDERS, save_nifti, save_series, stored, tilted
 
 from gyrus.datasets import open_dataset
 from gyrus.datasets.describe import describe
@@ -58,3 +59,34 @@ def test_reader_by_name(table: Path) -> None:
     assert describe(table, "manifest") == describe(table)
     with pytest.raises(InputError, match="'guess'"):
         describe(table, "guess")
+
+
+def test_volumes_are_counted_by_kind(tmp_path: Path) -> None:
+    for name in ("a_t1ce", "a_flair", "b_t1ce", "b_flair"):
+        save_nifti(tmp_path / f"{name}.nii", BLOCK, tilted(degrees=(0, 11, 0)) if name == "b_flair" else AFFINE)
+    rows = describe(tmp_path)["volumes"]
+    assert [(r["modality"], r["oblique_degrees"], r["volumes"]) for r in rows] == [
+        ("t1ce", 0.0, 2), ("flair", 0.0, 1), ("flair", 11.0, 1),
+    ]  # fmt: skip
+    assert {(r["shape"], r["spacing_mm"], r["acquired"]) for r in rows} == {((5, 6, 7), (0.75, 1.25, 3.5), "axial")}
+    assert "volumes" not in describe(write_pictures(tmp_path / "p"))
+
+
+def test_a_series_was_acquired_as_it_is_stored(tmp_path: Path) -> None:
+    """Although its rows lie farther apart than its slices."""
+    array, affine = stored(next(o for o in ORDERS if o[0][2] == 0))
+    value = describe(save_series(tmp_path / "s", array, affine))
+    assert (value["volumes"][0]["acquired"], value["planes"]) == ("sagittal", {"sagittal": 5})
+
+
+def write_pictures(folder: Path) -> Path:
+    for name in ("glioma", "pituitary"):
+        (folder / name).mkdir(parents=True)
+        cv2.imwrite(str(folder / name / "a.png"), np.zeros((4, 4), np.uint8))
+    return folder
+
+
+def test_one_plain_nifti_file(tmp_path: Path) -> None:
+    value = describe(save_nifti(tmp_path / "T1.nii.gz", BLOCK))
+    assert (value["name"], value["slices"], value["sizes"]) == ("volumes", 7, [{"height": 6, "width": 5, "slices": 7}])
+    assert value["volumes"][0]["modality"] is None

@@ -3,6 +3,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from handmade_volumes import (
+    AFFINE,
+    BLOCK,
+    IDENTITY,
+    ORDERS,
+    TRACES,
+    enhanced,
+    save_dicom,
+    save_nifti,
+    save_series,
+    slice_dataset,
+    stored,
+)
 
 from gyrus.datasets import open_files
 from gyrus.errors import InputError
@@ -64,3 +77,56 @@ def test_nothing_to_open_is_refused(root: Path) -> None:
         open_files(root / "empty")
     with pytest.raises(InputError, match=r"none.png does not exist"):
         open_files([root / "y", root / "none.png"])
+
+
+def test_a_volume_is_cut_into_its_slices(tmp_path: Path) -> None:
+    path = save_nifti(tmp_path / "Pre_Scan_T1.nii.gz", BLOCK)
+    data = open_files(path)
+    assert [r.id for r in data] == [f"Pre_Scan_T1.nii.gz#axial-{i}" for i in range(7)]
+    assert {(r.plane, r.patient, r.label, r.source) for r in data} == {("axial", None, None, "files")}
+    assert (data.records[6].read().pixels == BLOCK[:, :, 6].T[::-1, ::-1]).all()
+    assert [r.id for r in open_files(path, plane="sagittal", slices="middle")] == ["Pre_Scan_T1.nii.gz#sagittal-2"]
+    assert [r.at.index for r in open_files(path, slices=[5, 1]) if r.at] == [1, 5]
+    with pytest.raises(InputError, match=r"Pre_Scan_T1\.nii\.gz \(axial\) has slices 0 to 6, no 7"):
+        open_files(path, slices=7)
+    with pytest.raises(InputError, match="no plane 'odd'"):
+        open_files(path, plane="odd")
+
+
+def test_a_series_a_file_of_it_and_a_multi_frame_file(tmp_path: Path) -> None:
+    order = next(o for o in ORDERS if o[0] == (0, 2, 1))
+    series = save_series(tmp_path / "series", *stored(order))
+    data = open_files(series)
+    assert [r.id for r in data] == [f"series#coronal-{i}" for i in range(6)]
+    (single,) = open_files(series / "IM002").records
+    assert (single.id, single.at, single.plane) == ("IM002", None, "coronal")
+    assert single.patient == open_files(series / "IM002").records[0].patient
+    frames = save_dicom(tmp_path / "many.dcm", enhanced(BLOCK, AFFINE))
+    assert [r.id for r in open_files(frames)][:2] == ["many.dcm#axial-0", "many.dcm#axial-1"]
+    both = open_files([series, series / "IM002"], salt=b"s" * 16)
+    (patient,) = {r.patient for r in both}
+    assert patient not in (None, IDENTITY["PatientID"])
+    assert {r.patient for r in open_files([series / "IM003"], salt=b"s" * 16)} == {patient}
+
+
+def test_a_folder_of_everything(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    save_nifti(tmp_path / "t1" / "x.nii", BLOCK)
+    save_series(tmp_path / "t2", BLOCK, AFFINE)
+    data = open_files(tmp_path, slices="middle")
+    assert [r.id for r in data] == ["a.png", "t1/x.nii#axial-3", "t2#axial-3"]
+    said = repr(data).lower()
+    assert [word for word in TRACES if word in said] == []
+
+
+def test_unreadable_volumes_are_named(tmp_path: Path) -> None:
+    (tmp_path / "x.nii.gz").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"x\.nii\.gz"):
+        open_files(tmp_path / "x.nii.gz")
+    (tmp_path / "x.dcm").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"x\.dcm"):
+        open_files(tmp_path / "x.dcm").records[0].read()
+    mixed = save_series(tmp_path / "mixed", BLOCK, AFFINE)
+    save_dicom(mixed / "other", slice_dataset(BLOCK[0], SeriesInstanceUID="1.2.9"))
+    with pytest.raises(InputError, match=r"mixed holds (2 DICOM series|slices that)"):
+        open_files(mixed)

@@ -21,14 +21,15 @@ from gyrus.records import Dataset, DatasetInfo
 
 def test_every_dataset_is_described() -> None:
     assert list_datasets() == (
-        "phantom", "cheng", "manifest", "sartaj", "nickparvar", "br35h", "navoneel", "folder",
+        "phantom", "cheng", "manifest", "sartaj", "nickparvar", "br35h", "navoneel", "brats", "progression", "volumes",
+        "folder",
     )  # fmt: skip
     for name in list_datasets():
         info = dataset_info(name)
         assert info.name == name
         assert info.title
         assert info.licence
-    for name in ("cheng", "sartaj", "nickparvar", "br35h", "navoneel"):
+    for name in ("cheng", "sartaj", "nickparvar", "br35h", "navoneel", "brats", "progression"):
         info = dataset_info(name)
         assert info.citation
         assert info.classes == tuple(sorted(info.classes))

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from handmade_slices import listed, write_png
+from handmade_volumes import BLOCK, save_nifti
 
 from gyrus.errors import GyrusError, InputError, MissingExtraError
+from gyrus.io import SliceRef
 from gyrus.io.masks import OutlineMask
 from gyrus.records import Dataset, Record
 
@@ -86,6 +88,27 @@ def test_pixels_and_masks_are_read_when_asked_for(tmp_path: Path) -> None:
     assert mask.tolist() == [[False, True, True, False]] * 2 + [[False] * 4]
     assert replace(record, mask=None).read_mask((3, 4)) is None
     assert "OutlineMask" not in repr(record)  # an outline may have hundreds of corners
+
+
+def test_a_slice_of_a_volume_is_read_from_it(tmp_path: Path) -> None:
+    path = save_nifti(tmp_path / "x.nii", np.stack([BLOCK, BLOCK + 1000], axis=3))
+    plain = save_nifti(tmp_path / "y.nii", BLOCK)
+    for record, more in (
+        (Record("y#coronal-3", plain, at=SliceRef("coronal", 3)), 0),
+        (Record("x#coronal-3", path, at=SliceRef("coronal", 3), channel=1), 1000),
+    ):
+        assert (record.read().pixels == BLOCK[:, 3, :].T[::-1, ::-1] + more).all()
+
+
+def test_the_fingerprint_of_a_series_is_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "series").mkdir()
+    for name in ("1", "2"):
+        (tmp_path / "series" / name).write_text("slice")
+    rows = [Record(f"series#axial-{i}", tmp_path / "series", at=SliceRef("axial", i)) for i in (0, 1)]
+    data = Dataset(listed(tmp_path, []).info, tmp_path, tuple(rows))
+    first = data.fingerprint
+    (tmp_path / "series" / "2").write_text("longer")
+    assert replace(data).fingerprint != first
 
 
 def test_the_summary_counts_what_is_known(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gyrus.errors import InputError
-from gyrus.io import Image, read_image
+from gyrus.io import Image, SliceRef, read_image, read_volume
 
 PLANES = ("axial", "coronal", "sagittal")
 
@@ -36,8 +36,9 @@ class Record:
     """One slice: where its pixels are, whose they are and what is known about them.
 
     Attributes:
-        id: unique within its dataset and stable between machines; a POSIX path relative to the dataset's root.
-        path: the file that holds the pixels.
+        id: unique within its dataset and stable between machines; a POSIX path relative to the dataset's root, and for
+            a slice of a volume its plane and index behind that ("T1.nii.gz#axial-12").
+        path: the file that holds the pixels; for a slice of a DICOM series, the folder of its files.
         label: the class name, or None where unknown.
         patient: whose slice it is; None where the dataset does not say. Splits are grouped by this.
         study: the exam within the patient, where known.
@@ -45,6 +46,8 @@ class Record:
         plane: "axial", "coronal", "sagittal", or None where unknown.
         subset: the part of an official split the slice ships in ("Training", "Testing", "fold-1"), or None.
         source: the name of the dataset it comes from.
+        at: which slice of a volume it is, or None where the file is one slice.
+        channel: which volume of a 4-D file, or None where there is one.
     """
 
     id: str
@@ -56,6 +59,8 @@ class Record:
     plane: str | None = None
     subset: str | None = None
     source: str = "files"
+    at: SliceRef | None = None
+    channel: int | None = None
 
     def read(self) -> Image:
         """Read the pixels from disk.
@@ -63,7 +68,9 @@ class Record:
         Raises:
             InputError: the file is missing, damaged, or not an image gyrus reads; the message names it.
         """
-        return read_image(self.path)
+        if self.at is None or self.channel is None:
+            return read_image(self.path, self.at)
+        return read_volume(self.path, self.channel).take(self.at.plane, self.at.index)
 
     def read_mask(self, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
         """Return the tumour mask, (H, W) boolean on the image's grid, or None where there is none.
@@ -163,12 +170,9 @@ class Dataset:
     def fingerprint(self) -> str:
         """16 hex digits that change with any id, label, patient, or file size; no pixel is read."""
         digest = hashlib.sha256()
+        sizes = {path: _size(path) for path in {r.path for r in self.records}}
         for r in sorted(self.records, key=lambda r: r.id):
-            try:
-                size = r.path.stat().st_size
-            except OSError:
-                raise InputError(f"{r.path} does not exist: restore it, or correct the table that names it") from None
-            digest.update(f"{r.id}\t{r.label}\t{r.patient}\t{size}\n".encode())
+            digest.update(f"{r.id}\t{r.label}\t{r.patient}\t{sizes[r.path]}\n".encode())
         return digest.hexdigest()[:16]
 
     def summary(self) -> dict[str, Any]:
@@ -196,3 +200,15 @@ class Dataset:
             "faults": list(self.info.faults),
             "notes": list(self.notes),
         }
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file, or of the files in a folder, whose own size says nothing.
+
+    Raises:
+        InputError: it is not there.
+    """
+    try:
+        return sum(p.stat().st_size for p in (path.iterdir() if path.is_dir() else [path]))
+    except OSError:
+        raise InputError(f"{path} does not exist: restore it, or correct the table that names it") from None

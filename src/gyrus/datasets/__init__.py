@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from gyrus.datasets.files import open_files
 from gyrus.datasets.manifest import write_manifest
-from gyrus.datasets.registry import DatasetReader, dataset_info, list_datasets, open_dataset, register
+from gyrus.datasets.registry import DatasetReader, dataset_info, list_datasets, open_cases, open_dataset, register
 
 __all__ = [
     "DatasetReader",
     "dataset_info",
     "list_datasets",
+    "open_cases",
     "open_dataset",
     "open_files",
     "register",

@@ -104,7 +104,8 @@ def write_manifest(dataset: Dataset, out_csv: str | Path) -> Path:
         Path: the table.
 
     Raises:
-        InputError: the table, or a dataset.json that says something else, exists; or a mask is of another kind.
+        InputError: the table, or a dataset.json that says something else, exists; a mask is of another kind; or a
+            record is a slice of a volume.
     """
     out = Path(out_csv)
     info_path, info = _info_path(out), json.dumps(asdict(dataset.info), indent=2, ensure_ascii=False) + "\n"
@@ -207,6 +208,10 @@ def _id(folder: Path, cell: str) -> str:
 
 
 def _row(record: Record, folder: Path) -> dict[str, str]:
+    if record.at is not None:
+        raise InputError(
+            f"{record.id} is a slice of a volume, which a table cannot name: run `gyrus data convert` first"
+        )
     mask, outline = "", ""
     match record.mask:
         case None:

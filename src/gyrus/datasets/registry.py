@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gyrus.datasets.cases import Cases
 from gyrus.errors import InputError
 from gyrus.records import Dataset, DatasetInfo
 
@@ -19,12 +20,14 @@ class DatasetReader:
         recognises: tells from a folder or file, by a listing or two, whether this reader is meant for it.
         open: opens it, reading no pixel; raises InputError where it is not as it should be.
         looks_for: what ``recognises`` looks for, as a phrase for the error that names all readers.
+        cases: opens it as volumes; None where it holds slices only.
     """
 
     info: DatasetInfo
     recognises: Callable[[Path], bool]
     open: Callable[[Path], Dataset]
     looks_for: str
+    cases: Callable[[Path], Cases] | None = None
 
 
 _readers: dict[str, DatasetReader] = {}
@@ -68,13 +71,39 @@ def open_dataset(path: str | Path, name: str | None = None) -> Dataset:
         InputError: the path does not exist, is not recognised, or is not as that dataset should be.
     """
     root = Path(path)
+    return find_reader(root, name).open(root)
+
+
+def open_cases(path: str | Path, name: str | None = None) -> Cases:
+    """Open a dataset of volumes as cases; files are listed, no voxel is read.
+
+    Args:
+        path: the dataset's folder, or one volume.
+        name: as in :func:`open_dataset`.
+
+    Raises:
+        InputError: as :func:`open_dataset`; or the dataset holds slices, not volumes.
+    """
+    root = Path(path)
+    reader = find_reader(root, name)
+    if reader.cases is None:
+        raise InputError(f"{root} ({reader.info.name}) holds slices, not volumes: open it as a dataset")
+    return reader.cases(root)
+
+
+def find_reader(root: Path, name: str | None = None) -> DatasetReader:
+    """Return the reader that is named, or else the first that is meant for what stands at ``root``.
+
+    Raises:
+        InputError: the path does not exist, no dataset has this name, or none is recognised.
+    """
     if not root.exists():
         raise InputError(f"{root} does not exist: check the path")
     if name is not None:
-        return _reader(name).open(root)
+        return _reader(name)
     found = recognise(root)
     if found is not None:
-        return _readers[found].open(root)
+        return _readers[found]
     sought = "; ".join(f"{known}: {_readers[known].looks_for}" for known in list_datasets())
     if root.is_dir() and not any(root.iterdir()):
         raise InputError(f"{root} is an empty folder: put a dataset into it, one of ({sought})")
@@ -102,9 +131,21 @@ def _add(reader: DatasetReader) -> None:
 def _load() -> dict[str, DatasetReader]:
     """Register the readers gyrus ships, once, on first use: the surest signature first."""
     if not _readers:
-        from gyrus.datasets import br35h, cheng, folder, manifest, navoneel, nickparvar, sartaj
+        from gyrus.datasets import (
+            br35h,
+            brats,
+            cheng,
+            folder,
+            manifest,
+            navoneel,
+            nickparvar,
+            progression,
+            sartaj,
+            volumes,
+        )
 
-        shipped = (manifest.PHANTOM, cheng.READER, manifest.READER, sartaj.READER, nickparvar.READER, br35h.READER)
-        for reader in (*shipped, navoneel.READER, folder.READER):
+        tables = (manifest.PHANTOM, cheng.READER, manifest.READER)
+        pictures = (sartaj.READER, nickparvar.READER, br35h.READER, navoneel.READER)
+        for reader in (*tables, *pictures, brats.READER, progression.READER, volumes.READER, folder.READER):
             _add(reader)
     return _readers
