@@ -16,11 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from gyrus.errors import InputError
-from gyrus.explain import METHODS, Explainer
-from gyrus.explain.engine import TargetSpec
+from gyrus.explain import METHODS, Explainer, attribute
+from gyrus.explain.cards import LayerMethod
+from gyrus.explain.targets import TargetSpec
 from gyrus.models import Classifier, create_model
 
-GRADIENT_METHODS = tuple(name for name, method in METHODS.items() if not method.needs_head)
+GRADIENT_METHODS = tuple(name for name, m in METHODS.items() if isinstance(m, LayerMethod) and not m.needs_head)
+PASS_METHODS = tuple(name for name, m in METHODS.items() if m.one_pass and not m.needs_head)
+ALL_METHODS = tuple(name for name, m in METHODS.items() if not m.needs_head)
+FEW = {"rise": {"masks": 5}, "integrated-gradients": {"steps": 3}, "smoothgrad": {"samples": 2}}
+FEW["occlusion"] = {"window": 4, "stride": 4}
 
 
 class Net(nn.Module):
@@ -163,7 +168,7 @@ def test_the_model_is_as_it_was_after_use(ambience: Net) -> None:
     before = state(mixed)
     with Explainer(mixed, ["late", "stem"]) as explain:
         assert not any(m.training for m in mixed.modules())
-        explain(pictures(), target="all", methods=GRADIENT_METHODS)
+        explain(pictures(), target="all", methods=ALL_METHODS, options=FEW, flips=True)
         inside = state(mixed)
         assert {k: v for k, v in inside.items() if k != "modes"} == {k: v for k, v in before.items() if k != "modes"}
     assert state(mixed) == before
@@ -388,8 +393,8 @@ def test_a_model_without_plain_logits_is_refused() -> None:
 def test_a_method_that_needs_the_head_is_refused_where_there_is_none() -> None:
     with pytest.raises(InputError, match="cam is defined only where"), Explainer(make(), ["late"]) as explain:
         explain(pictures(), methods=("gradcam", "cam"))
-    with pytest.raises(InputError, match="no explanation method 'scorecam'"), Explainer(make(), ["late"]) as explain:
-        explain(pictures(), methods=("scorecam",))
+    with pytest.raises(InputError, match="no explanation method 'score'"), Explainer(make(), ["late"]) as explain:
+        explain(pictures(), methods=("score",))
 
 
 def test_gyrus_models_know_their_layer_and_leave_cam_out_elsewhere() -> None:
@@ -542,3 +547,127 @@ def test_the_callers_autocast_block_still_trains_after_an_explanation() -> None:
         net(pictures()).sum().backward()
     used = [p for name, p in net.named_parameters() if not name.startswith(("aside", "unused"))]
     assert all(p.grad is not None for p in used)
+
+
+def test_ten_methods_are_what_each_is_alone_and_cost_one_pass() -> None:
+    net = make()
+    runs: list[int] = []
+    net.register_forward_hook(lambda _m, _i, output: runs.append(len(output)))
+    together = attribute(net, pictures(), method=PASS_METHODS, target=1, layers=["stem", "late"])
+    assert len(PASS_METHODS) >= 10
+    assert runs == [4]
+    for name in PASS_METHODS:
+        alone = attribute(net, pictures(), method=name, target=1, layers=["stem", "late"])
+        mine = {key: found for key, found in together.maps.items() if key[0] == name}
+        same(dict(alone.maps), mine, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(alone.logits, together.logits, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ALL_METHODS)
+def test_every_method_gives_each_image_and_class_its_own_map_in_every_ambience(name: str) -> None:
+    net = make().requires_grad_(False)
+    target = torch.tensor([2, 0, 1, 2])
+    options = {k: v for k, v in FEW.items() if k == name}
+    whole = attribute(net, pictures(), method=name, target=target, layers=["late"], options=options)
+    every = attribute(net, pictures(), method=name, target="all", layers=["late"], options=options)
+    with torch.inference_mode():
+        part = attribute(net, pictures()[[3, 1]], method=name, target=[2, 0], layers=["late"], options=options)
+    ((key, found),) = whole.maps.items()
+    place = {"all layers": "fused", "input": "input"}.get(METHODS[name].where, "late")
+    assert key == (name, place)
+    assert found.shape == ((4, 10, 14) if place == "input" else (4, 5, 4))
+    assert found.dtype == torch.float32
+    assert not found.requires_grad
+    assert not part.maps[key].is_inference()
+    scale = float(found.abs().max())
+    assert scale > 0
+    torch.testing.assert_close(part.maps[key], found[[3, 1]], rtol=1e-3, atol=1e-5 * scale)
+    torch.testing.assert_close(every.maps[key][torch.arange(4), target], found, rtol=1e-3, atol=1e-5 * scale)
+    assert METHODS[name].signed or float(found.min()) >= 0
+    agnostic = METHODS[name].direction == "activity"
+    assert agnostic == torch.allclose(every.maps[key][:, 0], every.maps[key][:, 1], rtol=1e-4, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("name", ALL_METHODS)
+def test_every_method_is_defined_on_blank_images_and_without_a_gradient(name: str) -> None:
+    images = torch.stack([torch.zeros(1, 10, 14), torch.full((1, 10, 14), 3.0), pictures(1)[0]])
+    options = {k: v for k, v in FEW.items() if k == name}
+    for head in (1.0, 0.0):
+        net = make()
+        with torch.no_grad():
+            net.fc.weight.mul_(head)
+        result = attribute(net, images, method=name, target=0, layers=["late"], options=options)
+        (found,) = result.maps.values()
+        assert bool(found.isfinite().all())
+
+
+@pytest.mark.parametrize("name", ALL_METHODS)
+def test_what_is_not_finite_says_so_and_stays_with_its_image(name: str) -> None:
+    images = pictures(3)
+    options = {k: v for k, v in FEW.items() if k == name}
+    clean = attribute(make(), images, method=name, target=0, layers=["late"], options=options)
+    images[1] = float("nan")
+    result = attribute(make(), images, method=name, target=0, layers=["late"], options=options)
+    (key,) = result.maps
+    assert result.status(*key) == ["ok", "non-finite", "ok"]
+    torch.testing.assert_close(result.maps[key][[0, 2]], clean.maps[key][[0, 2]], rtol=1e-3, atol=1e-5)
+
+
+def test_flips_average_the_map_of_the_mirrored_image() -> None:
+    net = make()
+    plain = attribute(net, pictures(), method=("layercam", "saliency"), target=1, layers=["late"])
+    other = attribute(net, pictures().flip(-1), method=("layercam", "saliency"), target=1, layers=["late"])
+    both = attribute(net, pictures(), method=("layercam", "saliency"), target=1, layers=["late"], flips=True)
+    for key, found in both.maps.items():
+        torch.testing.assert_close(found, (plain.maps[key] + other.maps[key].flip(-1)) / 2)
+        assert not torch.allclose(found, plain.maps[key])
+    torch.testing.assert_close(both.logits, plain.logits)
+    mirrored = attribute(
+        net, pictures().flip(-1), method=("layercam", "saliency"), target=1, layers=["late"], flips=True
+    )
+    for key, found in both.maps.items():
+        torch.testing.assert_close(mirrored.maps[key].flip(-1), found)
+
+
+def test_flips_keep_the_class_predicted_for_the_image_itself() -> None:
+    net = make()
+    images = torch.cat([pictures(), 3 * pictures(8)])
+    with torch.no_grad():
+        net.fc.bias.sub_(net(images).mean(dim=0))  # so that the predicted classes differ
+    one, two = (attribute(net, i, method="saliency").target for i in (images, images.flip(-1)))
+    assert one.tolist() != two.tolist()
+    assert attribute(net, images, method="saliency", flips=True).target.tolist() == one.tolist()
+
+
+def test_methods_on_the_input_need_no_layer() -> None:
+    net = make()
+    found = attribute(
+        net, pictures(), method=("saliency", "fullgrad", "occlusion"), options={"occlusion": {"window": 5}}
+    )
+    assert {key: tuple(m.shape) for key, m in found.maps.items()} == {
+        (name, "input"): (4, 10, 14) for name in ("saliency", "fullgrad", "occlusion")
+    }
+    with pytest.raises(InputError, match="name the layers to explain"):
+        attribute(net, pictures(), method=("saliency", "gradcam"))
+
+
+def test_gradients_are_seen_one_at_a_time() -> None:
+    """So that explaining every layer needs no more memory than the largest of them."""
+    net = make()
+    alive: list[weakref.ref[Tensor]] = []
+    with Explainer(net, ["first", "stem", "left", "late"]) as explain:
+        run = explain.forward(pictures())
+
+        def see(_name: str, gradient: Tensor) -> None:
+            assert sum(w() is not None for w in alive) <= 1  # autograd itself may still hold the one before
+            alive.append(weakref.ref(gradient))
+
+        run.visit(torch.zeros(4, dtype=torch.int64), see)
+    assert len(alive) == 4
+
+
+def test_a_layer_called_input_is_refused() -> None:
+    net = nn.Sequential()
+    net.add_module("input", nn.Conv2d(1, 2, 3))
+    with pytest.raises(InputError, match="rename the module"):
+        Explainer(net, ["input"])

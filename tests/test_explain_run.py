@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gyrus.errors import InputError
-from gyrus.explain import METHODS, Explainer, MapKey, Maps, explain_records
+from gyrus.explain import DEFAULT_METHODS, Explainer, MapKey, Maps, attribute, explain_records, sweep_layers
 from gyrus.models import Classifier, create_model
 from gyrus.preprocess import Preprocess, prepare
 from gyrus.records import Record
@@ -47,7 +47,7 @@ def records(tmp_path: Path) -> list[Record]:
 def by_hand(model: Classifier, records: Sequence[Record], target: Sequence[int]) -> dict[tuple[str, str], torch.Tensor]:
     slices = np.stack([prepare(r.read(), model.spec.preprocess) for r in records])
     with Explainer(model) as explain:
-        return dict(explain(model.normalise(torch.from_numpy(slices)), target=target, methods=tuple(METHODS)).maps)
+        return dict(explain(model.normalise(torch.from_numpy(slices)), target=target, methods=DEFAULT_METHODS).maps)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 32])
@@ -64,7 +64,7 @@ def test_each_slice_is_explained_for_its_predicted_and_its_true_class(
     assert maps.ids == tuple(r.id for r in records)
     assert maps.preprocess == model.spec.preprocess
     assert maps.explained == {"predicted": tuple(CLASSES[i] for i in predicted), "true": LABELS}
-    assert maps.arrays.keys() == {MapKey(m, "body", t) for m in METHODS for t in ("predicted", "true")}
+    assert maps.arrays.keys() == {MapKey(m, "body", t) for m in DEFAULT_METHODS for t in ("predicted", "true")}
     for kind, target in (("predicted", predicted), ("true", true)):
         for (method, layer), expected in by_hand(model, records, target).items():
             found = maps.arrays[MapKey(method, layer, kind)]
@@ -91,6 +91,27 @@ def test_maps_survive_the_disk(model: Classifier, records: list[Record], tmp_pat
         np.testing.assert_array_equal(again.arrays[key], array, strict=True)
     assert again.arrays[MapKey("layercam", "body.net.layer3", "true")].shape == (5, 4, 4)
     assert (again.ids, again.status, again.explained) == (maps.ids, maps.status, maps.explained)
+
+
+def test_a_sweep_with_methods_flips_and_options_on_request(model: Classifier, records: list[Record]) -> None:
+    maps = explain_records(
+        model,
+        records,
+        methods=("layercam", "rise"),
+        layers="sweep",
+        true_class=False,
+        flips=True,
+        options={"rise": {"masks": 8}},
+        batch_size=2,
+    )
+    assert {key.method: 0 for key in maps.arrays} == {"layercam": 0, "rise": 0}
+    assert {key.layer for key in maps.arrays} == {*sweep_layers(model), "input"}
+    assert maps.arrays[MapKey("rise", "input", "predicted")].shape == (5, 64, 64)
+    slices = torch.from_numpy(np.stack([prepare(r.read(), model.spec.preprocess) for r in records]))
+    whole = attribute(model, model.normalise(slices), method="layercam", layers="sweep", flips=True)
+    for (method, layer), found in whole.maps.items():
+        mine = maps.arrays[MapKey(method, layer, "predicted")]
+        np.testing.assert_allclose(mine, found.numpy(), rtol=1e-3, atol=1e-5 * float(found.abs().max()))
 
 
 def test_unlabelled_slices_are_explained_for_the_predicted_class_only(model: Classifier, records: list[Record]) -> None:

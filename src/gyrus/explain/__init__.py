@@ -1,15 +1,19 @@
-"""Class activation maps: one pass, many maps, raw and measured."""
+"""Attribution maps: one pass, many methods, raw and measured."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from gyrus.explain.engine import Attribution, Explainer, ForwardPass
-from gyrus.explain.methods import METHODS, Method
+from gyrus.explain.cards import FUSED, INPUT, Method
+from gyrus.explain.engine import Attribution, Explainer, attribute
+from gyrus.explain.layers import stage_layers, sweep_layers
+from gyrus.explain.methods import DEFAULT_METHODS, METHODS, list_methods
+from gyrus.explain.passes import ForwardPass
 from gyrus.explain.run import explain_records
 from gyrus.maps import MapKey, Maps
 
 __all__ = [
+    "DEFAULT_METHODS",
+    "FUSED",
+    "INPUT",
     "METHODS",
     "Attribution",
     "Explainer",
@@ -17,12 +21,9 @@ __all__ = [
     "MapKey",
     "Maps",
     "Method",
+    "attribute",
     "explain_records",
     "list_methods",
+    "stage_layers",
+    "sweep_layers",
 ]
-
-
-def list_methods() -> list[dict[str, Any]]:
-    """Return one JSON-able card per explanation method."""
-    fields = ("name", "title", "paper", "formula", "signed", "needs_head")
-    return [{f: getattr(m, f) for f in fields} for m in METHODS.values()]

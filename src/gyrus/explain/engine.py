@@ -1,26 +1,42 @@
 """One pass through the network, many maps.
 
-The layers before the target run without a graph. At the target layer the graph is cut: its output becomes a leaf, the
-rest of the network runs on it, and one gradient of the chosen logit with respect to that leaf gives the pair
-(activation A, gradient G) from which every gradient and activation map is arithmetic.
+At each layer one gradient of the chosen logit gives the pair (activation A, gradient G) from which every gradient and
+activation map is arithmetic; at the input, the pair (image, gradient). Whatever needs the network more than once comes
+after, and may use what the one pass found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from gyrus.errors import InputError
-from gyrus.explain.methods import METHODS, Method
+from gyrus.explain.cards import (
+    FUSED,
+    INPUT,
+    FullMethod,
+    FusedMethod,
+    InputMethod,
+    LayerMethod,
+    Method,
+    Options,
+    RepeatedMethod,
+)
+from gyrus.explain.fullgrad import Shares
+from gyrus.explain.layers import LayerSpec, resolve_layers
+from gyrus.explain.methods import check_options, find_method
+from gyrus.explain.passes import ForwardPass, exact, run_forward
+from gyrus.explain.subject import Precision, Subject
+from gyrus.explain.targets import TargetSpec, resolve_target
 from gyrus.models.classifier import Classifier
 
-TargetSpec = Literal["predicted", "all"] | int | Sequence[int] | Tensor
+MapDict = dict[tuple[str, str], Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +45,8 @@ class Attribution:
 
     Attributes:
         maps: (method, layer) -> (N, h, w) float32 at feature size, unscaled, signed where the method is signed;
-            (N, classes, h, w) where the target was "all".
+            (N, classes, h, w) where the target was "all". The layer is "input" for maps of the input's size, and
+            "fused" for those of several layers.
         logits: (N, classes) float32.
         target: (N,) int64 class explained per image; (N, classes) where the target was "all".
     """
@@ -46,40 +63,6 @@ class Attribution:
         return ["non-finite" if not f else "blank" if b else "ok" for f, b in zip(finite, blank, strict=True)]
 
 
-class ForwardPass:
-    """Activations and logits of one batch, and the graph between them.
-
-    Attributes:
-        logits: (N, classes), still attached to the graph from the earliest target layer on.
-        activations: layer name -> (N, K, h, w).
-    """
-
-    def __init__(self, logits: Tensor, activations: Mapping[str, Tensor]) -> None:
-        self.logits = logits
-        self.activations = activations
-
-    def gradients(self, target: Tensor) -> dict[str, Tensor]:
-        """Return layer name -> (N, K, h, w) gradient of each image's own target logit; the graph is kept.
-
-        Args:
-            target: (N,) int64 class per image.
-
-        Raises:
-            InputError: a layer has no part in the logits.
-        """
-        with torch.inference_mode(False), torch.no_grad():
-            # In evaluation mode no image influences another's logits, so one backward pass of the batch, with a one at
-            # each image's own class, gives every image its own gradient.
-            ones = torch.zeros_like(self.logits).scatter_(1, target.unsqueeze(1), 1)
-            layers = list(self.activations.values())
-            found = torch.autograd.grad(self.logits, layers, ones, retain_graph=True, allow_unused=True)
-            gradients = {name: g for name, g in zip(self.activations, found, strict=True) if g is not None}
-            aside = [name for name in self.activations if name not in gradients]
-            if aside:
-                raise InputError(_idle(aside[0]))
-            return gradients
-
-
 class Explainer:
     """A model made ready for explanation, for as long as the ``with`` block lasts.
 
@@ -89,11 +72,12 @@ class Explainer:
     Args:
         model: maps (N, C, H, W) float to (N, classes) logits.
         layers: names of the modules (as in ``named_modules()``) whose (N, K, h, w) output is explained; by default
-            the last feature map of a gyrus model.
+            the last feature map of a gyrus model. Or "stages", the last map of each size in a gyrus model, or "sweep",
+            every convolution, without those whose output is a single cell or that do not run exactly once.
 
     Raises:
-        InputError: no layer named for a model that is not gyrus's own, a name that does not exist, a model made under
-            ``inference_mode``, or the block entered twice at once (one after the other is fine).
+        InputError: a name that does not exist, a model made under ``inference_mode``, or the block entered twice at
+            once (one after the other is fine).
 
     Example:
         ```python
@@ -102,17 +86,14 @@ class Explainer:
         ```
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[str] | None = None) -> None:
-        if layers is None:
-            if not isinstance(model, Classifier):
-                raise InputError("name the layers to explain: only gyrus's own models say which one is their last")
-            layers = (model.spec.target_layer,)
-        if not layers:
-            raise InputError("there is no layer to explain: name at least one")
+    def __init__(self, model: nn.Module, layers: LayerSpec = None) -> None:
         if any(p.is_inference() for p in model.parameters()):
             raise InputError("the model was made under torch.inference_mode, so no gradient can pass: make it outside")
         self.model = model
-        self.layers = {name: _submodule(model, name) for name in layers}
+        self.layers = resolve_layers(model, layers)
+        if INPUT in self.layers:
+            raise InputError(f"a layer called {INPUT!r} cannot be told from the input itself: rename the module")
+        self.sweeps = layers == "sweep"
         self._undo: ExitStack | None = None
 
     def __enter__(self) -> Self:
@@ -132,37 +113,14 @@ class Explainer:
             self._undo.close()
         self._undo = None
 
-    def forward(self, images: Tensor) -> ForwardPass:
-        """Run the network once, with a graph only from the earliest target layer on.
-
-        Args:
-            images: (N, C, H, W) float, as the model takes them.
-
-        Raises:
-            InputError: used outside its ``with`` block; a layer did not run, ran twice, gives no feature map, or has no
-                part in the logits; or the model does not give (N, classes) logits.
-        """
-        if self._undo is None:
-            raise InputError("an Explainer works inside its with-block: `with Explainer(model) as explain: ...`")
-        seen: dict[str, Tensor] = {}
-        with ExitStack() as stack:
-            # Hooks live for this pass only, so that the model can be run as usual in between.
-            for name, module in self.layers.items():
-                stack.enter_context(module.register_forward_hook(_cut(name, seen)))
-            stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.no_grad())
-            logits = self.model(images.clone() if images.is_inference() else images)
-        if not isinstance(logits, Tensor) or logits.ndim != 2:
-            raise InputError("the model does not give (N, classes) logits: wrap it in a module that does")
-        missing = [name for name in self.layers if name not in seen]
-        if missing:
-            raise InputError(f"layer {missing[0]!r} did not run in the forward pass: choose another layer")
-        if not logits.requires_grad:
-            raise InputError(_idle(next(iter(self.layers))))
-        return ForwardPass(logits, {name: seen[name] for name in self.layers})
-
     def __call__(
-        self, images: Tensor, *, target: TargetSpec = "predicted", methods: Sequence[str] = ("gradcam",)
+        self,
+        images: Tensor,
+        *,
+        target: TargetSpec = "predicted",
+        methods: Sequence[str] = ("gradcam",),
+        flips: bool = False,
+        options: Options | None = None,
     ) -> Attribution:
         """Explain a batch.
 
@@ -170,55 +128,161 @@ class Explainer:
             images: (N, C, H, W) float, as the model takes them.
             target: "predicted" (each image's highest logit), "all" (every class), one class index for all images, or
                 one per image.
-            methods: names from :func:`gyrus.explain.list_methods`; any number costs one pass.
+            methods: names from :func:`gyrus.explain.list_methods`; any number of one-pass methods costs one pass.
+            flips: average each map with that of the image mirrored left to right, mirrored back.
+            options: method name -> options that differ from its card.
 
         Returns:
             Raw maps, logits, and the classes explained.
 
         Raises:
-            InputError: an unknown method or class, or see :meth:`forward`.
+            InputError: an unknown method, option or class, a layer that cannot be explained, or no (N, classes) logits.
         """
-        chosen = self.find_methods(methods)
-        run = self.forward(images)
-        logits = run.logits.detach().float()
-        if isinstance(target, str) and target == "all":
-            n, classes = logits.shape
-            per_class = [self.maps(run, torch.full((n,), c, device=logits.device), chosen) for c in range(classes)]
-            stacked = {key: torch.stack([maps[key] for maps in per_class], dim=1) for key in per_class[0]}
-            return Attribution(stacked, logits, torch.arange(classes, device=logits.device).expand(n, classes))
-        classes_explained = resolve_target(target, logits)
-        return Attribution(self.maps(run, classes_explained, chosen), logits, classes_explained)
+        return self.several(images, {"": target}, methods=methods, flips=flips, options=options)[""]
 
-    def find_methods(self, names: Sequence[str]) -> list[Method]:
+    def several(
+        self,
+        images: Tensor,
+        targets: Mapping[str, TargetSpec],
+        *,
+        methods: Sequence[str],
+        flips: bool = False,
+        options: Options | None = None,
+    ) -> dict[str, Attribution]:
+        """Explain a batch for several choices of classes, each under a name, from one forward pass; else as a call."""
+        chosen = self.find_methods(methods, options)
+        run = self.forward(images, chosen)
+        logits = run.logits.detach().float()
+        explained = {name: resolve_target(target, logits) for name, target in targets.items()}
+        maps = {name: self._maps(run, classes, chosen, options) for name, classes in explained.items()}
+        if flips:
+            del run  # with its graph, before the next one is made
+            mirrored = self.forward(images.flip(-1), chosen)
+            for name, classes in explained.items():
+                others = self._maps(mirrored, classes, chosen, options)
+                maps[name] = {key: (m + others[key].flip(-1)) / 2 for key, m in maps[name].items()}
+        return {name: Attribution(maps[name], logits, classes) for name, classes in explained.items()}
+
+    def find_methods(self, names: Sequence[str], options: Options | None = None) -> list[Method]:
         """Return the methods of these names.
 
         Raises:
-            InputError: a name is unknown, or its method is defined at none of the chosen layers.
+            InputError: a name is unknown, its method is defined at none of the chosen layers, or an option is not one
+                of a method named.
         """
         methods = [find_method(name) for name in names]
+        if not self.layers and any(m.where != "input" for m in methods):
+            raise InputError("name the layers to explain: only gyrus's own models say which one is their last")
         for method in methods:
             if method.needs_head and not any(self._linear_in(layer) for layer in self.layers):
                 raise InputError(
                     f"{method.name} is defined only where the class score is linear in the layer, which is "
                     f"none of {', '.join(self.layers)}: leave it out, or explain a gyrus model's last layer"
                 )
+        for name, changed in (options or {}).items():
+            if name not in names:
+                raise InputError(f"there are options for {name}, which is not among the methods: name it too")
+            check_options(find_method(name), changed)
         return methods
 
-    def maps(self, run: ForwardPass, target: Tensor, methods: Sequence[Method]) -> dict[tuple[str, str], Tensor]:
+    def forward(self, images: Tensor, methods: Sequence[Method] | None = None) -> ForwardPass:
+        """Run the network once, with a graph only from the earliest layer on that these methods explain.
+
+        Args:
+            images: (N, C, H, W) float, as the model takes them.
+            methods: what the pass is for; by default, methods on the layers.
+
+        Raises:
+            InputError: used outside its ``with`` block; a layer did not run, ran twice, gives no feature map, or has no
+                part in the logits; or the model does not give (N, classes) logits.
+        """
+        if self._undo is None:
+            raise InputError("an Explainer works inside its with-block: `with Explainer(model) as explain: ...`")
+        chosen = methods or ()
+        on_layers = methods is None or any(m.where != "input" for m in chosen)
+        return run_forward(
+            self.model,
+            self.layers if on_layers else {},
+            images,
+            from_input=any(isinstance(m, InputMethod) for m in chosen),
+            biases=any(isinstance(m, FullMethod) for m in chosen),
+            lenient=self.sweeps,
+        )
+
+    def maps(
+        self, run: ForwardPass, target: Tensor, methods: Sequence[Method], options: Options | None = None
+    ) -> MapDict:
         """Return (method, layer) -> (N, h, w) float32 raw maps for one class per image, from an existing pass.
 
         A method that needs the head is left out at the layers where the score is not linear.
+
+        Args:
+            run: from :meth:`forward`, called with the same methods.
+            target: (N,) int64 class per image.
+            methods: from :meth:`find_methods`.
+            options: method name -> options that differ from its card.
         """
-        gradients = run.gradients(target)
-        maps = {}
-        # The network may run in half precision; the arithmetic on what it gave is float32, whatever autocast is on.
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(target.device.type, enabled=False):
-            for layer, activation in run.activations.items():
-                a, g, weight = activation.detach().float(), gradients[layer].float(), self._weight(layer, target)
-                for method in methods:
+        found = self._shared(run, target, [m for m in methods if m.one_pass])
+        precision = Precision.current(target.device.type)
+        for method in methods:
+            if isinstance(method, RepeatedMethod):
+                choice = {**method.options, **(options or {}).get(method.name, {})}
+                for layer, subject in self._subjects(run, target, method, precision).items():
+                    with exact(target.device):
+                        found[method.name, layer] = method.rule(subject, **choice)
+        layers = (*run.activations, FUSED, INPUT)
+        return {(m.name, layer): found[m.name, layer] for layer in layers for m in methods if (m.name, layer) in found}
+
+    def _maps(self, run: ForwardPass, target: Tensor, methods: Sequence[Method], options: Options | None) -> MapDict:
+        """Return maps for (N,) classes, or for all of (N, classes) stacked."""
+        if target.ndim == 1:
+            return self.maps(run, target, methods, options)
+        per_class = [self.maps(run, column, methods, options) for column in target.unbind(1)]
+        return {key: torch.stack([maps[key] for maps in per_class], dim=1) for key in per_class[0]}
+
+    def _shared(self, run: ForwardPass, target: Tensor, methods: Sequence[Method]) -> MapDict:
+        """Return the maps of methods that share one backward pass, each made as its gradient arrives."""
+        fused = [m for m in methods if isinstance(m, FusedMethod)]
+        layered = {m: None for m in methods if isinstance(m, LayerMethod)} | {m.base: None for m in fused}
+        on_input = [m for m in methods if isinstance(m, InputMethod)]
+        shares = Shares([m for m in methods if isinstance(m, FullMethod)])
+        found: MapDict = {}
+
+        def see(layer: str, gradient: Tensor) -> None:
+            with exact(target.device):
+                # The network may run in half precision; the arithmetic on what it gave is float32.
+                g = gradient.float()
+                if layer == INPUT:
+                    x = run.images.detach().float()
+                    shares.add(x * g)
+                    found.update({(m.name, INPUT): m.rule(x, g) for m in on_input})
+                    return
+                a, weight = run.activations[layer].detach().float(), self._weight(layer, target)
+                for method in layered:
                     if weight is not None or not method.needs_head:
-                        maps[method.name, layer] = method.rule(a, g, weight)
-        return maps
+                        found[method.name, layer] = method.rule(a, g, weight)
+
+        if not methods:
+            return found
+        with run.watching(shares.add):
+            run.visit(target, see)
+        with exact(target.device):
+            found |= shares.maps((run.images.shape[2], run.images.shape[3]))
+            for method in fused:
+                found[method.name, FUSED] = method.rule([found[method.base.name, layer] for layer in run.activations])
+        return found
+
+    def _subjects(
+        self, run: ForwardPass, target: Tensor, method: RepeatedMethod, precision: Precision
+    ) -> dict[str, Subject]:
+        """Return what a method works with, at each layer it is defined on."""
+        images = run.images.detach()
+        if method.where == "input":
+            return {INPUT: Subject(self.model, images, target, precision)}
+        return {
+            layer: Subject(self.model, images, target, precision, self.layers[layer], a.detach().float())
+            for layer, a in run.activations.items()
+        }
 
     def _linear_in(self, layer: str) -> bool:
         """Whether the class map is linear in this layer's output."""
@@ -231,66 +295,40 @@ class Explainer:
         return None
 
 
-def _cut(name: str, seen: dict[str, Tensor]) -> Callable[[nn.Module, object, object], Tensor]:
-    """Return a forward hook that notes a layer's output in ``seen`` and starts the graph there unless it has begun."""
+def attribute(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    method: str | Sequence[str] = "gradcam",
+    target: TargetSpec = "predicted",
+    layers: LayerSpec = None,
+    flips: bool = False,
+    options: Options | None = None,
+) -> Attribution:
+    """Explain a batch by one method or several, leaving the model exactly as found.
 
-    def cut(module: nn.Module, inputs: object, output: object) -> Tensor:  # noqa: ARG001 - torch's signature
-        if not isinstance(output, Tensor) or output.ndim != 4:
-            raise InputError(f"layer {name!r} gives no (N, K, h, w) feature map: choose a convolutional layer")
-        if name in seen:
-            raise InputError(f"layer {name!r} runs more than once in a pass, so its map is ambiguous: choose another")
-        torch.set_grad_enabled(True)  # from here on; forward()'s no_grad block restores it when it ends
-        seen[name] = output if output.requires_grad else output.detach().requires_grad_(True)
-        return seen[name].clone()  # the next layer may work in place, which would overwrite what is explained
+    The one-call form of :class:`Explainer`, which is for many batches.
 
-    return cut
+    Args:
+        model: maps (N, C, H, W) float to (N, classes) logits.
+        images: (N, C, H, W) float, as the model takes them.
+        method: one name from :func:`gyrus.explain.list_methods`, or several, which share what passes they can.
+        target: "predicted", "all", one class index for all images, or one per image.
+        layers: names of modules, "last", "stages" or "sweep"; see :class:`Explainer`.
+        flips: average each map with that of the image mirrored left to right, mirrored back.
+        options: method name -> options that differ from its card.
 
-
-def find_method(name: str) -> Method:
-    """Return the method of that name.
-
-    Raises:
-        InputError: there is none; the message lists those there are.
-    """
-    if name not in METHODS:
-        raise InputError(f"there is no explanation method {name!r}: choose from {', '.join(METHODS)}")
-    return METHODS[name]
-
-
-def resolve_target(target: TargetSpec, logits: Tensor) -> Tensor:
-    """Return the (N,) int64 class index to explain per image.
+    Returns:
+        Raw maps under (method, layer), logits, and the classes explained.
 
     Raises:
-        InputError: an index outside the model's classes, or not one per image.
+        InputError: as :class:`Explainer` and its call.
+
+    Example:
+        ```python
+        maps = attribute(model, images, method=("layercam", "saliency"), target=1).maps
+        ```
     """
-    n, classes = logits.shape
-    if isinstance(target, str):
-        if target != "predicted":
-            raise InputError(f"target {target!r} is unknown: use 'predicted', 'all', or class indices")
-        return logits.argmax(dim=1)
-    try:
-        index = torch.as_tensor(target, device=logits.device)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"target {target!r} is no class index: use 'predicted', 'all', or class indices") from None
-    index = index.expand(n) if index.ndim == 0 else index
-    if index.shape != (n,):
-        raise InputError(f"{n} images need {n} target classes, not an array of shape {tuple(index.shape)}")
-    if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
-        raise InputError(f"target classes are whole numbers, not {str(index.dtype).removeprefix('torch.')}")
-    index = index.long()
-    if n and (int(index.min()) < 0 or int(index.max()) >= classes):
-        raise InputError(f"target classes run from 0 to {classes - 1}, not {int(index.min())} to {int(index.max())}")
-    return index
-
-
-def _idle(layer: str) -> str:
-    return f"layer {layer!r} has no part in the logits, so it explains nothing: choose another"
-
-
-def _submodule(model: nn.Module, name: str) -> nn.Module:
-    try:
-        return model.get_submodule(name)
-    except AttributeError:
-        close = [n for n, _ in model.named_modules() if name.split(".")[-1] in n.split(".")][:5]
-        hint = f"; did you mean {', '.join(close)}?" if close else ": print(model) shows the names"
-        raise InputError(f"the model has no layer {name!r}{hint}") from None
+    methods = (method,) if isinstance(method, str) else method
+    with Explainer(model, layers) as explain:
+        return explain(images, target=target, methods=methods, flips=flips, options=options)

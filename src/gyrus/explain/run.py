@@ -9,8 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from gyrus.errors import InputError
-from gyrus.explain.engine import Attribution, Explainer
-from gyrus.explain.methods import METHODS
+from gyrus.explain.cards import Options
+from gyrus.explain.engine import Explainer
+from gyrus.explain.layers import LayerSpec
+from gyrus.explain.methods import DEFAULT_METHODS
+from gyrus.explain.targets import TargetSpec
 from gyrus.loading import Progress, batches
 from gyrus.maps import MapKey, Maps
 from gyrus.models import Classifier
@@ -21,8 +24,10 @@ def explain_records(
     model: Classifier,
     records: Sequence[Record],
     *,
-    methods: Sequence[str] = tuple(METHODS),
-    layers: Sequence[str] | None = None,
+    methods: Sequence[str] = DEFAULT_METHODS,
+    layers: LayerSpec = None,
+    flips: bool = False,
+    options: Options | None = None,
     true_class: bool = True,
     batch_size: int = 32,
     progress: Progress | None = None,
@@ -32,8 +37,10 @@ def explain_records(
     Args:
         model: the classifier; left exactly as found.
         records: slices to explain.
-        methods: names from :func:`gyrus.explain.list_methods`; all of them cost one pass.
-        layers: module names; by default the last feature map.
+        methods: names from :func:`gyrus.explain.list_methods`; those of one pass share it.
+        layers: module names, "stages" or "sweep"; by default the last feature map. See :class:`Explainer`.
+        flips: average each map with that of the mirrored slice, mirrored back.
+        options: method name -> options that differ from its card.
         true_class: also explain the label, for records that all carry one the model knows.
         batch_size: slices per pass.
         progress: called after each batch.
@@ -50,18 +57,17 @@ def explain_records(
     status: dict[MapKey, list[str]] = {}
     explained: dict[str, list[str]] = {kind: [] for kind in kinds}
     with Explainer(model, layers) as explainer:
-        chosen = explainer.find_methods(methods)
+        explainer.find_methods(methods, options)  # what is asked for in vain is refused before a file is read
         start = 0
         for batch in batches(records, model.spec.preprocess, batch_size, what="explaining", progress=progress):
             rows = slice(start, start + len(batch.records))
-            run = explainer.forward(model.normalise(torch.from_numpy(batch.slices)))
-            logits = run.logits.detach().float()
-            targets = {"predicted": logits.argmax(dim=1)}
+            targets: dict[str, TargetSpec] = {"predicted": "predicted"}
             if truth is not None:
-                targets["true"] = truth[rows].to(logits.device)
-            for kind, target in targets.items():
-                result = Attribution(explainer.maps(run, target, chosen), logits, target)
-                explained[kind] += [model.classes[int(c)] for c in target]
+                targets["true"] = truth[rows]
+            images = model.normalise(torch.from_numpy(batch.slices))
+            found = explainer.several(images, targets, methods=methods, flips=flips, options=options)
+            for kind, result in found.items():
+                explained[kind] += [model.classes[int(c)] for c in result.target]
                 for (method, layer), maps in result.maps.items():
                     key = MapKey(method, layer, kind)
                     if key not in arrays:
@@ -71,7 +77,6 @@ def explain_records(
                     arrays[key][rows] = maps.cpu().numpy()
                     status.setdefault(key, []).extend(result.status(method, layer))
             start = rows.stop
-            del run  # with its graph, before the next one is made
     return Maps(
         ids=tuple(r.id for r in records),
         arrays=arrays,
