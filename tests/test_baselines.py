@@ -65,6 +65,17 @@ def test_the_centre_is_a_gaussian_in_the_middle() -> None:
     )
 
 
+def test_edges_are_where_the_head_and_the_spot_end() -> None:
+    got = BASELINES["edges"].rule(context())
+    y, x = peak(got)
+    assert y in (13, 14, 19, 20) or x in (27, 28, 33, 34)  # the spot stands out most
+    assert got[30, 20] == got[30, 60] == 0  # flat, inside and outside
+    assert got[30, 4] > 20  # the head's left border, 90 grey levels high
+    ramp = np.tile(np.arange(0, 192, 3, dtype=np.uint8), (SIDE, 1))
+    slope = BASELINES["edges"].rule(Context(ramp, "a.png", {}, "glioma"))
+    assert slope[20:40, 20:40] == pytest.approx(np.full((20, 20), 3.0), abs=1e-4)
+
+
 def test_blurred_intensity_peaks_at_the_bright_spot() -> None:
     got = BASELINES["intensity"].rule(context())
     y, x = peak(got)
@@ -90,4 +101,4 @@ def test_intensity_times_prior_by_hand() -> None:
 
 def test_the_cards() -> None:
     assert [c["name"] for c in list_baselines()] == list(BASELINES)
-    assert [c["per_class"] for c in list_baselines()] == [False, False, False, True, True]
+    assert [c["per_class"] for c in list_baselines()] == [False, False, False, False, True, True]

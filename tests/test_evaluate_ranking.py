@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from gyrus.evaluate.ranking import METRICS, PERCENTILES, Ranking, list_metrics, score_map
+from gyrus.evaluate.ranking import METRICS, PERCENTILES, list_metrics, score_map
+from gyrus.thresholds import find_threshold
 
 Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -120,7 +121,7 @@ def test_otsu_is_opencv_s_on_eight_bits(seed: int) -> None:
     level, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     mask = np.zeros(grey.shape, dtype=bool)
     mask[300:] = True
-    ours = Ranking(grey.astype(np.float32), mask).otsu()
+    ours = find_threshold("otsu").level(np.sort(grey.astype(np.float32), axis=None))
     assert ((grey > ours) == (grey > level)).all()
     assert score_map(grey.astype(np.float32), mask).values["iou_otsu"] == pytest.approx(iou(grey > level, mask))
 
@@ -128,7 +129,6 @@ def test_otsu_is_opencv_s_on_eight_bits(seed: int) -> None:
 @pytest.mark.parametrize("offset", [0.0, -3.0, 1e4])
 def test_otsu_maximises_the_variance_between_over_all_bin_edges(offset: float) -> None:
     values = (np.random.default_rng(3).gamma(1.0, 2.0, (9, 11)) + offset).astype(np.float32)
-    mask = values > np.median(values)
     exact = values.astype(np.float64)
     edges = np.linspace(exact.min(), exact.max(), 257)
     bins = np.clip(np.searchsorted(edges, exact, "left") - 1, 0, 255)  # each value replaced by its bin, as Otsu does
@@ -139,7 +139,7 @@ def test_otsu_maximises_the_variance_between_over_all_bin_edges(offset: float) -
             between = len(below) * len(above) * (below.mean() - above.mean()) ** 2
             if between > best * (1 + 1e-12):
                 best, best_edge = between, edges[i + 1]
-    assert Ranking(values, mask).otsu() == pytest.approx(best_edge)
+    assert find_threshold("otsu").level(np.sort(values, axis=None)) == pytest.approx(best_edge)
 
 
 @quick

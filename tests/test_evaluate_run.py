@@ -132,7 +132,11 @@ def test_the_table_per_slice(made: Path, scores: dict[str, Any]) -> None:
 
 
 def test_the_floors_stand_below_the_accuracy(scores: dict[str, Any]) -> None:
-    assert [f["name"] for f in scores["floors"]] == ["majority class", "pixel 1-nearest-neighbour"]
+    assert [f["name"] for f in scores["floors"]] == [
+        "majority class",
+        "four corners alone",
+        "pixel 1-nearest-neighbour",
+    ]
     accuracy = scores["classification"]["slice"]["accuracy"]
     for floor in scores["floors"]:
         assert 0 <= floor["accuracy"]["low"] <= floor["accuracy"]["value"] <= floor["accuracy"]["high"] <= 1

@@ -16,6 +16,9 @@ from gyrus.preprocess import head_mask
 BLUR = 0.025
 """Standard deviation of the blur as a share of the slice's side, about the radius of a small tumour."""
 
+FINE_BLUR = 0.005
+"""Likewise before edges are sought: about a pixel of a 224 px slice, against noise."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Context:
@@ -65,6 +68,14 @@ def centre(context: Context) -> NDArray[np.float32]:
     return np.asarray(np.exp(-0.5 * (y[:, None] ** 2 + x[None, :] ** 2)), dtype=np.float32)
 
 
+def edges(context: Context) -> NDArray[np.float32]:
+    """Length of the gradient of the slightly blurred slice (Canny 1986, without thinning): Adebayo et al.'s control."""
+    sigma = FINE_BLUR * context.slice.shape[0]
+    smooth = cv2.GaussianBlur(context.slice.astype(np.float32), (0, 0), sigma)
+    rise, run = np.gradient(smooth)
+    return np.asarray(np.hypot(rise, run), dtype=np.float32)
+
+
 def blurred_intensity(context: Context) -> NDArray[np.float32]:
     """Brightness after a Gaussian blur: contrast agent makes many tumours bright."""
     sigma = BLUR * context.slice.shape[0]
@@ -86,6 +97,7 @@ BASELINES: dict[str, Baseline] = {
     for b in (
         Baseline("random", "random in the head", False, random_in_head),
         Baseline("centre", "centre", False, centre),
+        Baseline("edges", "edges", False, edges),
         Baseline("intensity", "blurred intensity", False, blurred_intensity),
         Baseline("prior", "training-mask prior of the class", True, class_prior),
         Baseline("intensity*prior", "blurred intensity squared x class prior", True, intensity_prior),

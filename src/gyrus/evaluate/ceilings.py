@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gyrus.evaluate.ranking import PERCENTILES, Ranking, percentile_rank
+from gyrus.evaluate.ranking import PERCENTILES, Ranking
 from gyrus.preprocess import Frame
+from gyrus.thresholds import percentile_rank
 
 _SIDE = 128
 _STEPS = 80

@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gyrus.evaluate.cards import Card
+from gyrus.thresholds import RULES, Threshold, find_threshold, percentile_rank
+
 PERCENTILES = np.arange(50.0, 100.0, 0.5)
 """Where the IoU-over-threshold curve is evaluated: 100 cuts, keeping half the pixels down to 0.5 %."""
-
-OTSU_BINS = 256
 
 
 class Ranking:
@@ -46,32 +47,12 @@ class Ranking:
         return np.asarray(hits / (total + self.area - hits))
 
     def percentile(self, q: NDArray[np.float64] | float) -> NDArray[np.float32]:
-        """Return the level above which the same pixels lie as above the q-th percentile (NumPy's, linear).
-
-        The percentile lies between two neighbours in the sorted map and the upper one is above it, so the lower one
-        cuts alike; it is exact, and stays so under any monotone change of the map.
-        """
+        """Return the level that cuts as the q-th percentile does; see :func:`gyrus.thresholds.percentile_level`."""
         return np.asarray(self.all[percentile_rank(len(self.all), q)])
 
-    def otsu(self) -> float:
-        """Return the level that maximises the variance between the two classes it makes (Otsu 1979, eq. 18).
-
-        On 256 equal bins from the least to the greatest value; the level is the edge between two bins.
-        """
-        edges = np.linspace(float(self.all[0]), float(self.all[-1]), OTSU_BINS + 1)[1:-1]
-        below = np.searchsorted(self.all, edges, "right").astype(np.float64)
-        counts = np.diff(np.r_[0, below, len(self.all)])
-        sums = np.cumsum(counts * np.arange(OTSU_BINS))  # in bins: the variances' order is the same in any unit
-        n, total = float(len(self.all)), sums[-1]
-        with_both = (below > 0) & (below < n)
-        weight = np.where(with_both, below * (n - below), 1.0)
-        between = np.where(with_both, (total * below - n * sums[:-1]) ** 2 / weight, 0.0)
-        return float(edges[int(between.argmax())])
-
-
-def percentile_rank(pixels: int, q: NDArray[np.float64] | float) -> NDArray[np.int64]:
-    """Return how many of ``pixels`` sorted values lie below the greatest one that a cut at percentile q leaves out."""
-    return np.asarray(np.floor(np.asarray(q) * (pixels - 1) / 100), dtype=np.int64)
+    def cut(self, threshold: Threshold) -> float:
+        """Return the IoU of what a threshold keeps, its largest-component modifier left aside."""
+        return float(self.overlap(threshold.level(self.all), inclusive=RULES[threshold.rule].inclusive))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +74,11 @@ class Metric:
     paper: str
     undefined: str
     rule: Callable[[Ranking], float]
+
+    @property
+    def card(self) -> Card:
+        """Its entry in the registry of all metrics."""
+        return Card(self.name, "localization", self.title, self.formula, self.paper, self.undefined)
 
 
 def pointing(ranking: Ranking) -> float:
@@ -128,19 +114,12 @@ def _dice(iou: float) -> float:
     return 2 * iou / (1 + iou)
 
 
-def _at_percentile(ranking: Ranking) -> float:
-    return float(ranking.overlap(ranking.percentile(95.0)))
+def _cut_at(threshold: str, *, dice: bool = False) -> Callable[[Ranking], float]:
+    chosen = find_threshold(threshold)
+    return lambda ranking: _dice(ranking.cut(chosen)) if dice else ranking.cut(chosen)
 
 
-def _at_half_maximum(ranking: Ranking) -> float:
-    top = float(ranking.all[-1])
-    return float(ranking.overlap(top / 2, inclusive=True)) if top > 0 else 0.0
-
-
-def _at_otsu(ranking: Ranking) -> float:
-    return float(ranking.overlap(ranking.otsu())) if ranking.all[0] < ranking.all[-1] else 0.0
-
-
+P95, HALF = "percentile:95", "maximum:0.5"
 _KEEPS_NOTHING = "a blank map keeps nothing and scores 0"
 _CHANCE = "a blank map scores the mask's share of the image, its expectation under ties"
 METRICS: dict[str, Metric] = {
@@ -148,7 +127,7 @@ METRICS: dict[str, Metric] = {
     for m in (
         Metric("pointing", "Pointing game", "1[argmax in M]", "Zhang et al. 2018", _CHANCE, pointing),
         Metric(
-            "iou_p95", "IoU at the 95th percentile", "|K & M| / |K | M|", "Jaccard 1912", _KEEPS_NOTHING, _at_percentile
+            "iou_p95", "IoU at the 95th percentile", "|K & M| / |K | M|", "Jaccard 1912", _KEEPS_NOTHING, _cut_at(P95)
         ),
         Metric(
             "dice_p95",
@@ -156,7 +135,7 @@ METRICS: dict[str, Metric] = {
             "2 |K & M| / (|K| + |M|)",
             "Dice 1945",
             _KEEPS_NOTHING,
-            lambda r: _dice(_at_percentile(r)),
+            _cut_at(P95, dice=True),
         ),
         Metric(
             "iou_half",
@@ -164,7 +143,7 @@ METRICS: dict[str, Metric] = {
             "K = values >= max / 2",
             "Zhou et al. 2016, sec. 3.2 (there 20 %)",
             "0 where no value is positive",
-            _at_half_maximum,
+            _cut_at(HALF),
         ),
         Metric(
             "dice_half",
@@ -172,16 +151,18 @@ METRICS: dict[str, Metric] = {
             "K = values >= max / 2",
             "Dice 1945",
             "0 where no value is positive",
-            lambda r: _dice(_at_half_maximum(r)),
+            _cut_at(HALF, dice=True),
         ),
-        Metric("iou_otsu", "IoU at Otsu's threshold", "K = values > Otsu", "Otsu 1979", _KEEPS_NOTHING, _at_otsu),
+        Metric(
+            "iou_otsu", "IoU at Otsu's threshold", "K = values > Otsu", "Otsu 1979", _KEEPS_NOTHING, _cut_at("otsu")
+        ),
         Metric(
             "dice_otsu",
             "Dice at Otsu's threshold",
             "K = values > Otsu",
             "Otsu 1979; Dice 1945",
             _KEEPS_NOTHING,
-            lambda r: _dice(_at_otsu(r)),
+            _cut_at("otsu", dice=True),
         ),
         Metric(
             "energy_inside",

@@ -19,6 +19,7 @@ from gyrus.loading import Progress, load_slices
 from gyrus.maps import Maps
 from gyrus.predictions import Predictions
 from gyrus.preprocess import Preprocess
+from gyrus.probes import corner_floor
 from gyrus.records import Dataset, Record
 from gyrus.rundata import open_run_data
 
@@ -103,12 +104,13 @@ def _floors(
     classes = predictions.classes
     truth, known = label_indices([r.label for r in kept], classes), label_indices([r.label for r in training], classes)
     bootstrap = Bootstrap([r.patient if r.patient is not None else r.id for r in kept], seed)
-    neighbours = pixel_nearest_neighbour(
-        load_slices(training, spec, what="reading train", progress=progress),
-        known,
-        load_slices(kept, spec, what="reading test", progress=progress),
-    )
-    guesses = {"majority class": majority_class(known, len(kept)), "pixel 1-nearest-neighbour": neighbours}
+    fitted = load_slices(training, spec, what="reading train", progress=progress)
+    tested = load_slices(kept, spec, what="reading test", progress=progress)
+    guesses = {
+        "majority class": majority_class(known, len(kept)),
+        "four corners alone": corner_floor(fitted, known, tested, seed),
+        "pixel 1-nearest-neighbour": pixel_nearest_neighbour(fitted, known, tested),
+    }
     return [score_floor(name, truth, guess, classes, bootstrap) for name, guess in guesses.items()]
 
 
