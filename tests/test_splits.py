@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gyrus.errors import InputError
 from gyrus.records import Dataset
-from gyrus.splits import PARTS, Split, holdout, kfold, split_dataset
+from gyrus.splits import PARTS, Split, holdout, kfold, official, split_dataset
 
 CLASSES = ("glioma", "meningioma", "pituitary")
 Row = tuple[str, str | None, str | None]
@@ -116,7 +116,9 @@ def test_a_dataset_on_disk_is_split_into_files(tmp_path: Path) -> None:
     assert all(f.leaks for f in folds)
     with pytest.raises(InputError, match="already exists"):
         split_dataset(tmp_path / "data", tmp_path / "folds", folds=3)
-    with pytest.raises(InputError, match="cannot be grouped by 'hospital': choose one of patient, study, record-wise"):
+    with pytest.raises(
+        InputError, match="cannot be grouped by 'hospital': choose one of auto, patient, study, cluster, record-wise"
+    ):
         split_dataset(tmp_path / "data", tmp_path / "other.json", group="hospital")
     assert not (tmp_path / "other.json").exists()
 
@@ -276,3 +278,74 @@ def test_a_tampered_file_is_refused(data: Dataset, tmp_path: Path) -> None:
         Split.load(path)
     with pytest.raises(InputError, match="does not exist: name a split"):
         Split.load(tmp_path / "none.json")
+
+
+def official_data(folder: Path, copied: int) -> Dataset:
+    """Twenty Training slices of each of two classes and four Testing ones, ``copied`` of those from Training."""
+    names = [f"Training-{label}-{i}" for label in CLASSES[:2] for i in range(20)]
+    names += [f"Testing-{label}-{i}" for label in CLASSES[:2] for i in range(4)]
+    data = listed(folder, [(name, name.split("-")[1], name) for name in names])
+    data = replace(data, records=tuple(replace(r, subset=r.id.split("-")[0]) for r in data))
+    for i, record in enumerate(data):
+        record.path.write_text(f"slice {i}")
+    for i in range(copied):
+        data.records[40 + i].path.write_text(f"slice {i}")
+    return data
+
+
+class TestOfficial:
+    def test_testing_slices_that_were_trained_on_are_left_out(self, tmp_path: Path) -> None:
+        data = official_data(tmp_path, copied=3)
+        split = official(data, grouping="patient")
+        assert split.test == tuple(sorted(r.id for r in data.records[43:]))
+        assert split.notes[-1] == "3 of 8 Testing slices resemble Training slices: left out."
+        assert (len(split.train), len(split.val)) == (36, 4)
+        assert split.scheme == "official"
+        split.check(data)
+
+    def test_as_published_it_leaks_and_says_so(self, tmp_path: Path) -> None:
+        data = official_data(tmp_path, copied=3)
+        split = official(data, grouping="record-wise")
+        assert len(split.test) == 8
+        assert split.leaks
+        assert split.notes == ()
+
+    def test_a_validation_folder_is_used(self, tmp_path: Path) -> None:
+        data = official_data(tmp_path, copied=0)
+        some = tuple(replace(r, subset="Validation") if i % 5 == 0 and i < 40 else r for i, r in enumerate(data))
+        split = official(replace(data, records=some), grouping="patient")
+        assert (len(split.train), len(split.val), len(split.test)) == (32, 8, 8)
+
+    def test_nothing_left_or_nothing_official_is_refused(self, tmp_path: Path) -> None:
+        data = official_data(tmp_path, copied=8)
+        with pytest.raises(InputError, match="all 8 Testing slices resemble Training slices, so none is left"):
+            official(data, grouping="patient")
+        with pytest.raises(InputError, match="is in no Training or Testing folder: leave --official out"):
+            official(replace(data, records=tuple(replace(r, subset=None) for r in data)))
+
+
+def test_a_file_on_both_sides_is_refused_when_the_data_is_opened(data: Dataset) -> None:
+    """Whatever the table of groups says: here it was made before somebody copied a file over another."""
+    for record in data:
+        record.path.write_bytes(record.id.encode().ljust(20))
+    split = holdout(data)
+    split.check(data)
+    test, train = (data[next(i for i in split.part(part))] for part in ("test", "train"))
+    test.path.write_bytes(train.path.read_bytes())
+    clusters = replace(split, grouping="cluster")
+    with pytest.raises(InputError, match=rf"({test.id}|{train.id}) in t.* are the same file: the split leaks"):
+        clusters.check(data)
+    with pytest.raises(InputError, match="into another group"):
+        split.check(data)
+    replace(split, grouping="record-wise", groups={r.id: r.id for r in data}).check(data)
+
+
+def test_notes_are_kept(tmp_path: Path) -> None:
+    split = replace(holdout(listed(tmp_path, many())), notes=("Two ids were merged.",))
+    split.save(tmp_path / "split.json")
+    assert Split.load(tmp_path / "split.json") == split
+
+
+def test_a_cluster_wise_split_says_what_it_does_not_know(data: Dataset) -> None:
+    statement = replace(holdout(data), grouping="cluster").statement
+    assert "cluster-wise: no copy of a slice is on both sides, but patients are unknown and may be" in statement

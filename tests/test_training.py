@@ -19,7 +19,7 @@ from discs import STILL, small_config, write_discs
 
 from gyrus.artifacts import sha256
 from gyrus.epochs import EpochTable
-from gyrus.errors import InputError
+from gyrus.errors import GyrusError, InputError
 from gyrus.inference import predict
 from gyrus.loading import load_slices
 from gyrus.models import Classifier, create_model, load_model
@@ -86,7 +86,7 @@ def run(discs: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
     split = holdout(discs, (0.6, 0.2, 0.2))
     for held_out in split.test:
         path = discs[held_out].path
-        path.write_bytes(b"\x00" * path.stat().st_size)
+        path.write_bytes(held_out.encode().ljust(path.stat().st_size, b"\x00"))
     config = small_config(epochs=6, batch_size=4)
     out, said = tmp_path_factory.mktemp("training") / "deep" / "run", []
     with pytest.MonkeyPatch.context() as patch:
@@ -430,3 +430,10 @@ def test_every_pass_has_its_own_order_and_holds_each_slice_once() -> None:
     assert torch.cat([labels for _, labels in other]).tolist() != first
     plain = _SliceBatches(pixels, labels, small_config(batch_size=3))
     assert torch.cat([labels for _, labels in plain]).tolist() == list(range(7))
+
+
+def test_a_loss_that_is_not_a_number_leaves_no_model(few: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(GyrusError, match=r"training loss of epoch . is not a number.*lower the learning rate"):
+        fit(few, holdout(few, (0.5, 0.25, 0.25)), small_config(epochs=3, learning_rate=1e30), tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+    assert not (tmp_path / "run" / "run.json").exists()

@@ -16,6 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from gyrus.confusion import confusion_matrix, rates
+from gyrus.errors import GyrusError
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 
@@ -49,7 +50,11 @@ class EpochTable(Callback):
         self._sums, self._started = {}, time.perf_counter()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
-        """Add the epoch's row and write the table."""
+        """Add the epoch's row and write the table.
+
+        Raises:
+            GyrusError: the training loss is not finite; no model comes of such a run.
+        """
         row: dict[str, float] = {"epoch": trainer.current_epoch + 1}
         for part, (total, confusion) in self._sums.items():
             figures = rates(confusion)
@@ -61,6 +66,11 @@ class EpochTable(Callback):
         self.rows.append(row)
         if self.path is not None:
             self._write(self.path)
+        if not math.isfinite(row.get("train_loss", 0.0)):
+            raise GyrusError(
+                f"the training loss of epoch {row['epoch']:.0f} is not a number, so nothing was learned: "
+                "lower the learning rate, or train in --precision fp32"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

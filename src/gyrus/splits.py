@@ -1,4 +1,4 @@
-"""Hold-out and k-fold splits that never put one patient on both sides.
+"""Hold-out, k-fold and official splits that never put one patient on both sides.
 
 A slice-level ("record-wise") split exists because the literature uses it; it must be asked for by name, and everything
 made from it says so.
@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
 import numpy as np
 
 from gyrus.artifacts import read_json, refuse_existing, write_json
 from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
+from gyrus.groups import Grouping, Groups, group_slices, identical_files
+from gyrus.loading import Progress
 from gyrus.records import Dataset, Record
 
 PARTS = ("train", "val", "test")
 SCHEMA = "gyrus.split/1"
-Grouping = Literal["patient", "study", "record-wise"]
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,14 @@ class Split:
         train: ids to fit on.
         val: ids to choose the checkpoint on; may be empty.
         test: ids to report on.
-        grouping: "patient", or "study" where patients are unknown (no group crosses a part), or "record-wise"
-            (patients may cross: it leaks).
+        grouping: "patient", or "study" or "cluster" where patients are unknown (no group crosses a part), or
+            "record-wise" (patients may cross: it leaks).
         groups: the group of each id.
         fingerprint: of the dataset the split was made for.
         dataset: that dataset's name.
         seed: of the shuffle.
-        scheme: "holdout 0.7/0.1/0.2" or "fold 2 of 5".
+        scheme: "holdout 0.7/0.1/0.2", "fold 2 of 5", or "official".
+        notes: what was merged or left out, one sentence each.
     """
 
     train: tuple[str, ...]
@@ -50,6 +52,7 @@ class Split:
     dataset: str
     seed: int
     scheme: str
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._refuse_overlap()
@@ -76,16 +79,18 @@ class Split:
         sizes = ", ".join(f"{len(self.part(p))} {p}" for p in PARTS if self.part(p))
         if self.leaks:
             how = "RECORD-WISE: slices of one patient may be on both sides, so test figures are optimistic"
+        elif self.grouping == "cluster":
+            how = "cluster-wise: no copy of a slice is on both sides, but patients are unknown and may be"
         else:
             how = f"{self.grouping}-wise: no {self.grouping} is on both sides"
         return f"{self.dataset}, {self.scheme}, seed {self.seed}, {how} ({sizes} slices)."
 
     def check(self, dataset: Dataset) -> None:
-        """Make sure that the split was made for this dataset.
+        """Make sure that the split was made for this dataset and that nothing is on both sides of it.
 
         Raises:
-            InputError: ids, labels, patients or file sizes differ from those it was made for, or the split's table of
-                groups has been changed.
+            InputError: ids, labels, patients or file sizes differ from those it was made for, the split's table of
+                groups has been changed, or two parts hold the same file.
         """
         if dataset.fingerprint != self.fingerprint:
             raise InputError(
@@ -93,9 +98,13 @@ class Split:
                 f"{dataset.root} ({dataset.info.name}, fingerprint {dataset.fingerprint}): "
                 "make a new one with `gyrus split`"
             )
-        changed = next((r for r in dataset if self.groups.get(r.id) != _group(r, self.grouping)), None)
+        # Clusters are not found again: that would read every slice. A copy that was moved across is met below.
+        expected = self.groups if self.grouping == "cluster" else group_slices(dataset, self.grouping).of
+        changed = next((r for r in dataset if r.id not in self.groups or self.groups[r.id] != expected[r.id]), None)
         if changed is not None:
             raise InputError(f"the split puts {changed.id!r} into another group than {dataset.root}: make a new split")
+        if not self.leaks:
+            self._refuse_identical(dataset)
 
     def save(self, path: Path) -> None:
         """Write the split as JSON.
@@ -113,6 +122,7 @@ class Split:
         return {n: getattr(self, n) for n in names} | {
             "parts": {p: list(self.part(p)) for p in PARTS},
             "groups": dict(self.groups),
+            "notes": list(self.notes),
         }
 
     @classmethod
@@ -129,7 +139,7 @@ class Split:
             parts = value["parts"]
             names = ("grouping", "groups", "fingerprint", "dataset", "seed", "scheme")
             fields: dict[str, Any] = {n: value[n] for n in names}
-            return cls(**fields | {p: tuple(parts[p]) for p in PARTS})
+            return cls(**fields | {p: tuple(parts[p]) for p in PARTS}, notes=tuple(value.get("notes", ())))
         except (KeyError, TypeError, AttributeError):
             raise InputError(f"{path} is not a split made by `gyrus split`: a field is missing or misformed") from None
         except InputError as error:
@@ -148,13 +158,25 @@ class Split:
                 if not self.leaks and home.setdefault(group, part) != part:
                     raise InputError(f"{self.grouping} {group!r} is in both {home[group]} and {part}: the split leaks")
 
+    def _refuse_identical(self, dataset: Dataset) -> None:
+        home = {record: part for part in PARTS for record in self.part(part)}
+        for ids in identical_files(dataset):
+            split = [i for i in ids if i in home]
+            other = next((i for i in split if home[i] != home[split[0]]), None)
+            if other is not None:
+                raise InputError(
+                    f"{split[0]} in {home[split[0]]} and {other} in {home[other]} are the same file: the split leaks; "
+                    "make a new one with `gyrus split`"
+                )
+
 
 def holdout(
     dataset: Dataset,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
     *,
-    grouping: Grouping = "patient",
+    grouping: str = "patient",
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Split:
     """Split once into train, val and test, stratified by class.
 
@@ -162,8 +184,10 @@ def holdout(
         dataset: labelled slices.
         fractions: of train, val and test; they sum to 1. The data is cut into the fewest folds of whole groups that
             meet them to within 0.01, ten by default.
-        grouping: what may not cross; "record-wise" lets patients cross and is labelled for ever.
+        grouping: what may not cross, see :func:`gyrus.group_slices`; "record-wise" lets patients cross and is labelled
+            for ever.
         seed: of the shuffle.
+        progress: called while slices are compared, where they are grouped by cluster.
 
     Raises:
         InputError: fractions that are no partition, no patients, one class, or fewer groups than folds in a class.
@@ -171,15 +195,22 @@ def holdout(
     if not (len(fractions) == 3 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6 and fractions[0] > 0):
         raise InputError(f"fractions {tuple(fractions)} must be three numbers (train, val, test) that sum to 1")
     shares = _shares(fractions)
-    folds = _folds(dataset, sum(shares), grouping, seed)
+    groups = group_slices(dataset, grouping, progress=progress)
+    folds = _folds(dataset, sum(shares), groups, seed)
     n_test, n_val = shares[2], shares[1]
     test, val, train = folds[:n_test], folds[n_test : n_test + n_val], folds[n_test + n_val :]
     scheme = "holdout " + "/".join(f"{f:g}" for f in fractions)
-    return _make(dataset, train, val, test, grouping, seed, scheme)
+    return _make(dataset, (train, val, test), groups, seed, scheme)
 
 
 def kfold(
-    dataset: Dataset, k: int = 5, *, val_fold: bool = True, grouping: Grouping = "patient", seed: int = 0
+    dataset: Dataset,
+    k: int = 5,
+    *,
+    val_fold: bool = True,
+    grouping: str = "patient",
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> tuple[Split, ...]:
     """Return k splits; each group is in the test part of exactly one of them.
 
@@ -189,20 +220,68 @@ def kfold(
         val_fold: take the fold after the test fold for validation, so that no choice is made on test data.
         grouping: as in :func:`holdout`.
         seed: of the shuffle.
+        progress: as in :func:`holdout`.
 
     Raises:
         InputError: as :func:`holdout`.
     """
     if k < 2 + val_fold:
         raise InputError(f"{k} folds are too few: use at least {2 + val_fold}")
-    folds = _folds(dataset, k, grouping, seed)
+    groups = group_slices(dataset, grouping, progress=progress)
+    folds = _folds(dataset, k, groups, seed)
     splits = []
     for i in range(k):
         j = (i + 1) % k if val_fold else None
         train = [f for n, f in enumerate(folds) if n not in (i, j)]
         val = [] if j is None else [folds[j]]
-        splits.append(_make(dataset, train, val, [folds[i]], grouping, seed, f"fold {i + 1} of {k}"))
+        splits.append(_make(dataset, (train, val, [folds[i]]), groups, seed, f"fold {i + 1} of {k}"))
     return tuple(splits)
+
+
+def official(
+    dataset: Dataset,
+    *,
+    val_folds: int = 10,
+    grouping: str = "auto",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Split:
+    """Return the split a dataset is published with, its test part without what the training part gives away.
+
+    A Testing slice is kept only if no Training or Validation slice belongs to its group; those left out are counted in
+    the notes. "record-wise" keeps them all, as published, and is labelled.
+
+    Args:
+        dataset: slices whose ``subset`` is Training, Testing or, where there is one, Validation.
+        val_folds: where there is no Validation, one of so many folds of Training takes its place.
+        grouping: as in :func:`holdout`.
+        seed: of the fold taken for validation.
+        progress: as in :func:`holdout`.
+
+    Raises:
+        InputError: no official split, or no Testing slice is left.
+    """
+    parts: dict[str | None, list[Record]] = {"Training": [], "Validation": [], "Testing": []}
+    for record in _labelled(dataset):
+        if record.subset not in parts:
+            raise InputError(f"{dataset.root}: {record.id!r} is in no Training or Testing folder: leave --official out")
+        parts[record.subset].append(record)
+    groups = group_slices(dataset, grouping, progress=progress)
+    train, val, published = parts["Training"], parts["Validation"], parts["Testing"]
+    seen = {groups.of[r.id] for r in (*train, *val)}
+    test = [r for r in published if groups.of[r.id] not in seen]
+    if not test:
+        raise InputError(
+            f"{dataset.root}: all {len(published)} Testing slices resemble Training slices, so none is left to "
+            "test on: split anew with --group auto"
+        )
+    if not val:
+        val, *rest = _folds(dataset.select(r.id for r in train), val_folds, groups, seed)
+        train = [r for fold in rest for r in fold]
+    if len(test) < len(published):
+        note = f"{len(published) - len(test)} of {len(published)} Testing slices resemble Training slices: left out."
+        groups = replace(groups, notes=(*groups.notes, note))
+    return _make(dataset, ([train], [val], [test]), groups, seed, "official")
 
 
 def split_dataset(
@@ -211,8 +290,10 @@ def split_dataset(
     *,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
     folds: int | None = None,
+    as_published: bool = False,
     group: str = "patient",
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> tuple[Split, ...]:
     """Open a dataset, split it, and save the result: one JSON file, or one per fold in a folder.
 
@@ -221,47 +302,47 @@ def split_dataset(
         out: the file; with ``folds``, the folder, which gets ``fold-1.json`` and so on.
         fractions: for a hold-out; see :func:`holdout`.
         folds: for cross-validation; see :func:`kfold`.
-        group: "patient", "study", or "record-wise".
+        as_published: the dataset's own split instead; see :func:`official`.
+        group: "auto", "patient", "study", "cluster" or "record-wise"; see :func:`gyrus.group_slices`.
         seed: of the shuffle.
+        progress: called while slices are compared.
 
     Raises:
         InputError: ``out`` exists, or as :func:`holdout`.
     """
-    if group not in get_args(Grouping):
-        raise InputError(f"a split cannot be grouped by {group!r}: choose one of {', '.join(get_args(Grouping))}")
     refuse_existing(out)
+    if folds is not None and as_published:
+        raise InputError("an official split has no folds: leave --folds or --official out")
     dataset = open_dataset(data)
-    grouping = cast(Grouping, group)
-    if folds is None:
-        made: tuple[Split, ...] = (holdout(dataset, fractions, grouping=grouping, seed=seed),)
-        made[0].save(out)
+    if folds is not None:
+        made = kfold(dataset, folds, grouping=group, seed=seed, progress=progress)
+        for i, split in enumerate(made, start=1):
+            split.save(out / f"fold-{i}.json")
         return made
-    made = kfold(dataset, folds, grouping=grouping, seed=seed)
-    for i, split in enumerate(made, start=1):
-        split.save(out / f"fold-{i}.json")
-    return made
+    if as_published:
+        one = official(dataset, grouping=group, seed=seed, progress=progress)
+    else:
+        one = holdout(dataset, fractions, grouping=group, seed=seed, progress=progress)
+    one.save(out)
+    return (one,)
 
 
 def _make(
-    dataset: Dataset,
-    train: list[list[Record]],
-    val: list[list[Record]],
-    test: list[list[Record]],
-    grouping: Grouping,
-    seed: int,
-    scheme: str,
+    dataset: Dataset, parts: Sequence[Sequence[Sequence[Record]]], groups: Groups, seed: int, scheme: str
 ) -> Split:
-    train_ids, val_ids, test_ids = (tuple(sorted(r.id for f in part for r in f)) for part in (train, val, test))
+    """Make a split of train, val and test, each given as lists of records."""
+    train, val, test = (tuple(sorted(r.id for fold in part for r in fold)) for part in parts)
     return Split(
-        train=train_ids,
-        val=val_ids,
-        test=test_ids,
-        grouping=grouping,
-        groups={r.id: _group(r, grouping) for r in dataset},
+        train=train,
+        val=val,
+        test=test,
+        grouping=groups.grouping,
+        groups=groups.of,
         fingerprint=dataset.fingerprint,
         dataset=dataset.info.name,
         seed=seed,
         scheme=scheme,
+        notes=groups.notes,
     )
 
 
@@ -276,25 +357,26 @@ def _shares(fractions: Sequence[float]) -> tuple[int, int, int]:
     raise InputError(f"fractions {tuple(fractions)} leave a part with next to nothing: give each 0.01 or more")
 
 
-def _folds(dataset: Dataset, n: int, grouping: Grouping, seed: int) -> list[list[Record]]:
+def _folds(dataset: Dataset, n: int, groups: Groups, seed: int) -> list[list[Record]]:
     """Cut the dataset into n folds of whole groups with like class shares."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     records = _labelled(dataset)
-    groups = [_group(r, grouping) for r in records]
+    names = [groups.of[r.id] for r in records]
     labels = [str(r.label) for r in records]
-    per_class = Counter(label for _, label in set(zip(groups, labels, strict=True)))
+    per_class = Counter(label for _, label in set(zip(names, labels, strict=True)))
     label, fewest = min(per_class.items(), key=lambda item: item[1])
+    wise = groups.grouping == "record-wise"
     if fewest < n:
-        unit = "slices" if grouping == "record-wise" else f"{grouping} groups"
+        unit = "slices" if wise else f"{groups.grouping} groups"
         raise InputError(
             f"{dataset.root}: class {label!r} has {fewest} {unit}, too few for {n} folds: "
             "use coarser fractions or fewer folds"
         )
-    if grouping == "record-wise":
+    if wise:
         cuts = StratifiedKFold(n, shuffle=True, random_state=seed).split(np.zeros(len(records)), labels)
     else:
-        cuts = StratifiedGroupKFold(n, shuffle=True, random_state=seed).split(np.zeros(len(records)), labels, groups)
+        cuts = StratifiedGroupKFold(n, shuffle=True, random_state=seed).split(np.zeros(len(records)), labels, names)
     return [[records[i] for i in held] for _, held in cuts]
 
 
@@ -307,20 +389,3 @@ def _labelled(dataset: Dataset) -> list[Record]:
     if len(dataset.classes) < 2:
         raise InputError(f"{dataset.root} holds one class only ({dataset.classes[0]}): a classifier needs at least two")
     return sorted(dataset, key=lambda record: record.id)  # so that a split does not depend on how files are listed
-
-
-def _group(record: Record, grouping: Grouping) -> str:
-    if grouping == "record-wise":
-        return record.id
-    if grouping == "study" and record.patient is not None:
-        raise InputError(
-            f"{record.source}: record {record.id!r} says whose it is, and two studies of one person are not "
-            "independent: group by patient"
-        )
-    group = record.patient if grouping == "patient" else record.study
-    if group is None:
-        raise InputError(
-            f"{record.source}: record {record.id!r} has no {grouping}, so a split could put one person on both sides: "
-            "add the column, group by another one, or accept the leak by name with --record-wise"
-        )
-    return group

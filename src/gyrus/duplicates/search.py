@@ -1,0 +1,162 @@
+"""Which slices may be copies of each other: those that share features, laid out alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gyrus.duplicates.sketch import Sketch, mirrored
+from gyrus.duplicates.turns import Turn
+
+if TYPE_CHECKING:
+    from gyrus.loading import Progress
+
+NEIGHBOURS = 6
+"""Features looked up per feature, itself among them."""
+AGREEING = 4
+"""Features that must agree on one way to lay a slice before it is compared."""
+EXACT = 8_000
+"""Up to so many features every one is compared with every one; beyond, an inverted file is searched."""
+
+_TILT = 15.0  # degrees that a feature's orientation may be off a quarter turn
+_LARGER = 1.67  # how much larger one thumbnail may show a feature; a crop of 10 % on each side makes 1.25
+_LISTS, _VISITED = 2.0, 4  # inverted lists per square root of the features, and how many are searched
+_PER_LIST = 40  # features per list that the lists are learnt from
+_AT_ONCE = 256  # slices
+_TOLERANCE = 4.0  # thumbnail pixels between where a feature lies and where the others say
+_UNIT = 50.0  # weight, in pixels squared, of the belief that copies are equally large
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """Two slices that may be copies.
+
+    Attributes:
+        first: index of the one.
+        second: index of the other, the larger index.
+        map: (2, 3) affine, from thumbnail pixels of the first to those of the second, as the features have it.
+    """
+
+    first: int
+    second: int
+    map: NDArray[np.float64]
+
+
+def candidates(sketches: Sequence[Sketch], progress: Progress | None = None) -> list[Candidate]:
+    """Return the pairs worth comparing, each way of laying them being one candidate, in a fixed order.
+
+    Every feature, and its mirror image, is looked up among all features (faiss; the cost grows as N^1.5 with a small
+    constant, and below :data:`EXACT` features as N^2 with a smaller one). What is found agrees where orientations
+    differ by the same quarter turns; a map with a scale and a shift along each axis is fitted to those that agree.
+    """
+    if not sum(len(s.descriptors) for s in sketches):
+        return []
+    points = np.concatenate([s.points for s in sketches])
+    owner = np.repeat(np.arange(len(sketches)), [len(s.points) for s in sketches])
+    matches = np.concatenate(list(_matches(sketches, owner, points, progress)))
+    return [c for votes in _groups(matches, owner, points) if (c := _candidate(votes, owner, points)) is not None]
+
+
+def _matches(
+    sketches: Sequence[Sketch], owner: NDArray[np.int64], points: NDArray[np.float32], progress: Progress | None
+) -> Iterator[NDArray[np.int64]]:
+    """Yield (m, 3): a feature, one that looks the same in a later slice, and whether one must be mirrored for it."""
+    index = _index(sketches)
+    start = 0
+    for at in range(0, len(sketches), _AT_ONCE):
+        descriptors = np.concatenate([s.descriptors for s in sketches[at : at + _AT_ONCE]])
+        asked = np.repeat(np.arange(start, start + len(descriptors)), NEIGHBOURS)
+        start += len(descriptors)
+        for flip in (0, 1):
+            query = mirrored(descriptors) if flip else descriptors
+            found = index.search(query.astype(np.float32), NEIGHBOURS)[1].ravel() if len(query) else asked
+            first, second = np.minimum(asked, found), np.maximum(asked, found)
+            likely = (first >= 0) & (owner[first] != owner[second])
+            first, second = first[likely], second[likely]
+            alike = _laid_alike(points[first], points[second], bool(flip))
+            yield np.stack([first[alike], second[alike], np.full(alike.sum(), flip)], axis=1)
+        if progress:
+            progress("searching", min(at + _AT_ONCE, len(sketches)), len(sketches))
+
+
+def _index(sketches: Sequence[Sketch]) -> Any:
+    import faiss
+
+    total = sum(len(s.descriptors) for s in sketches)
+    stored = faiss.ScalarQuantizer.QT_8bit_direct  # bytes as they are: nothing is lost
+    if total <= EXACT:
+        index: Any = faiss.IndexScalarQuantizer(128, stored)
+    else:
+        lists = int(_LISTS * total**0.5)
+        index = faiss.IndexIVFScalarQuantizer(faiss.IndexFlatL2(128), 128, lists, stored, faiss.METRIC_L2, False)
+        index.nprobe = _VISITED
+        everything = np.concatenate([s.descriptors for s in sketches])
+        step = max(1, total // (_PER_LIST * lists))
+        index.train(everything[::step].astype(np.float32))
+    for at in range(0, len(sketches), _AT_ONCE):
+        part = np.concatenate([s.descriptors for s in sketches[at : at + _AT_ONCE]])
+        index.add(part.astype(np.float32))
+    return index
+
+
+def _laid_alike(one: NDArray[np.float32], other: NDArray[np.float32], flip: bool) -> NDArray[np.bool_]:
+    """Return which matches, (m, 4) each, differ by nearly a quarter turn and not much in size."""
+    off = _angle(one, other, flip) % 90
+    larger = other[:, 2] / one[:, 2]
+    return np.asarray((np.minimum(off, 90 - off) < _TILT) & (larger < _LARGER) & (larger > 1 / _LARGER))
+
+
+def _angle(one: NDArray[np.float32], other: NDArray[np.float32], flip: NDArray[np.bool_] | bool) -> NDArray[Any]:
+    """Return by how many degrees, anticlockwise, ``other`` must be turned to lie like ``one``, after mirroring."""
+    return np.asarray(np.where(flip, 180 - other[:, 3], other[:, 3]) - one[:, 3])
+
+
+def _groups(
+    matches: NDArray[np.int64], owner: NDArray[np.int64], points: NDArray[np.float32]
+) -> Iterator[NDArray[np.int64]]:
+    """Yield (m, 4) of one pair of slices and one turn: feature, feature, mirrored, quarters; m >= AGREEING."""
+    matches = np.unique(matches, axis=0)
+    one, other, flip = matches.T
+    quarters = np.rint(_angle(points[one], points[other], flip == 1) / 90).astype(np.int64) % 4
+    keys = np.stack([owner[one], owner[other], flip, quarters], axis=1)
+    order = np.lexsort(keys.T[::-1])
+    keys, votes = keys[order], np.column_stack([matches, quarters])[order]
+    edges = np.flatnonzero((np.diff(keys, axis=0) != 0).any(axis=1)) + 1
+    for begin, end in zip((0, *edges), (*edges, len(votes)), strict=True):
+        if end - begin >= AGREEING:
+            yield votes[begin:end]
+
+
+def _candidate(votes: NDArray[np.int64], owner: NDArray[np.int64], points: NDArray[np.float32]) -> Candidate | None:
+    """Fit the map that most of the matches follow, or return None if fewer than :data:`AGREEING` do."""
+    one, other = points[votes[:, 0]].astype(np.float64), points[votes[:, 1]].astype(np.float64)
+    turn = Turn(bool(votes[0, 2]), int(votes[0, 3])).matrix
+    here, there = one[:, :2], other[:, :2] @ turn.T
+    # Each match alone proposes a scale and a shift; the proposal that most others follow is refined on those.
+    scale = (other[:, 2] / one[:, 2])[:, None, None]
+    shift = there[:, None] - scale * here[:, None]
+    follows = np.abs(scale * here[None] + shift - there[None]).max(axis=2) < 1.5 * _TOLERANCE
+    chosen = follows[np.argmax(follows.sum(axis=1))]
+    for _ in range(4):
+        if chosen.sum() < AGREEING:
+            return None
+        scales, shifts = _least_squares(here[chosen], there[chosen])
+        before, chosen = chosen, np.abs(scales * here + shifts - there).max(axis=1) < _TOLERANCE
+        if (before == chosen).all():
+            break
+    laid = np.column_stack([np.diag(scales), shifts])
+    return Candidate(int(owner[votes[0, 0]]), int(owner[votes[0, 1]]), turn.T @ laid)
+
+
+def _least_squares(
+    here: NDArray[np.float64], there: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the scale and shift along each axis, (2,) and (2,), the scale drawn towards 1 where points are close."""
+    mid, goal = here.mean(axis=0), there.mean(axis=0)
+    spread = ((here - mid) ** 2).sum(axis=0)
+    scales = (((here - mid) * (there - goal)).sum(axis=0) + _UNIT) / (spread + _UNIT)
+    return scales, goal - scales * mid
