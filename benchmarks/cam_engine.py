@@ -10,7 +10,8 @@ Timed on the same network, batch and thread count, one after the other, over and
 - the sweep: gyrus's Grad-CAM at every convolution, one forward and one backward pass;
 - Score-CAM: both, on the first images of the batch alone, since it takes one forward pass per channel and image.
 
-With ``--dtype bf16`` gyrus and the floor run under bfloat16 autocast. grad-cam turns activations into NumPy arrays, which
+With ``--dtype bf16`` gyrus and the floor run under bfloat16 autocast. grad-cam turns activations into NumPy arrays,
+which
 know no bfloat16, so its maps stay in float32 there, as its users' do.
 
 Each ratio is the median over the rounds of that round's own ratio, so that neither a stall of the machine, which spoils

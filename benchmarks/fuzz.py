@@ -55,7 +55,7 @@ def fuzz(reader: str, minutes: float, seed: int, out: Path) -> bool:
     end, started, done = time.monotonic() + 60 * minutes, time.monotonic(), 0
     while time.monotonic() < end:
         folder = out / f"{reader}-{seed}"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         words = [sys.executable, __file__, "--reader", reader, "--seed", str(seed), "--batch-in", str(folder)]
         with tempfile.TemporaryFile() as said:
             code = subprocess.run(words, stdout=said, stderr=said, check=False).returncode

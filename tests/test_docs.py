@@ -29,10 +29,12 @@ DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial.md"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
-VERBS = ("info", "data", "split", "train", "predict", "explain", "evaluate", "report", "demo")
+VERBS = ("info", "data", "audit", "split", "train", "predict", "explain", "evaluate", "report", "demo")
 
 NOT_RUN = {
+    "docs/how-to/audit.md": "needs a dataset with an official split",
     "docs/how-to/cheng.md": "needs the Cheng images",
+    "docs/how-to/volumes.md": "needs a volume and a trained run",
     "docs/how-to/weights.md": "needs the network once",
 }
 """Every block that is shown and not run, and why; a new one must be added here."""
@@ -361,7 +363,7 @@ def part(module: str) -> str:
 def drawn_floors() -> dict[str, tuple[int, bool]]:
     """Return what architecture.md draws: part -> its floor, and whether it says that importing it loads torch."""
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^(\d) {3}(\w+)(?:\.py|/) +(.+)$", text, re.MULTILINE)
+    rows = re.findall(r"^(\d+) +(\w+)(?:\.py|/) +(.+)$", text, re.MULTILINE)
     return {name: (int(floor), said.endswith("(T)")) for floor, name, said in rows}
 
 
@@ -477,6 +479,8 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         "info": "gyrus info",
         "data info": "gyrus data info phantom",
         "data phantom": "gyrus data phantom second --patients 8 --slices-per-plane 1 --size 64",
+        "data convert": "gyrus data convert phantom --out converted",
+        "audit": "gyrus audit phantom --out audited --skip disagreements",
         "split": "gyrus split phantom --out second.json",
         "split folds": "gyrus split phantom --out folds --folds 4",
         "train": f"gyrus train phantom --split second.json --out second-run {train}",
@@ -500,7 +504,8 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     ("verb", "heading"),
     [
         ("info", "gyrus info"), ("data info", "gyrus data info"), ("data phantom", "gyrus data info"),
-        ("split", "gyrus split"), ("split folds", "gyrus split"), ("train", "gyrus train"),
+        ("data convert", "gyrus data info"), ("audit", "gyrus audit"), ("split", "gyrus split"),
+        ("split folds", "gyrus split"), ("train", "gyrus train"),
         ("predict", "gyrus predict"), ("predict files", "gyrus predict"), ("explain", "gyrus explain"),
         ("evaluate", "gyrus evaluate"), ("report", "gyrus report"),
     ],

@@ -642,6 +642,30 @@ class TestDamage:
         monkeypatch.setattr("pydicom.pixels.utils.pixel_array", forbidden)
         assert "another size than it says" in refused(save_dicom(tmp_path / "a", ds))
 
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("ffc3000b10", "ffc3000b28"),  # 40 bits a sample: GDCM writes beyond its buffer
+            ("ffc3000b10", "ffc3000b08"),
+            ("ffc3000b10", "ffc0000b10"),
+            ("0040006001011100ffc4", "00400060010111005555"),  # no marker where one must be: GDCM aborts
+            ("ffc4", "ffd1"),
+            ("ffda0008010", "ffda0008020"),
+            ("ffda0008010100010000", "ffda0008010100080000"),  # no such predictor
+            ("ffda0008010100010000", "ffda0008010110010000"),  # no such table
+            ("ffd9", "ffd8"),
+        ],
+    )  # fmt: skip
+    def test_lossless_jpeg_is_sound_before_gdcm_sees_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str
+    ) -> None:
+        path = gdcm_compressed(write(tmp_path / "plain"), tmp_path / "a", "JPEGLosslessProcess14_1")
+        text = path.read_bytes().hex()
+        assert text.count(old) >= 1, text
+        path.write_bytes(bytes.fromhex(new.join(text.rsplit(old, 1))))
+        monkeypatch.setattr("pydicom.pixels.utils.pixel_array", forbidden)
+        assert "compressed pixels that are damaged" in refused(path)
+
     def test_a_deflated_bomb(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ds = slice_dataset(GREY)
         ds.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian

@@ -109,7 +109,7 @@ def dataset(**fields: Any) -> dict[str, Any]:
 class TestDataset:
     def test_unknown_patients_come_with_what_to_do(self) -> None:
         text = shown(tables.dataset(dataset()))
-        assert "--record-wise" in text
+        assert "--group auto" in text
         assert "20x10 (9)" in text
         assert "citation" not in text
 

@@ -11,46 +11,60 @@ from typing import TYPE_CHECKING, Any
 from gyrus._version import __version__
 
 if TYPE_CHECKING:
+    from gyrus.audit import audit_data
     from gyrus.augment import Augment
     from gyrus.catalogue import info
-    from gyrus.datasets import dataset_info, list_datasets, open_dataset, open_files, write_manifest
+    from gyrus.convert import convert_data
+    from gyrus.datasets import dataset_info, list_datasets, open_cases, open_dataset, open_files, write_manifest
     from gyrus.datasets.describe import describe
     from gyrus.demo import run_demo
+    from gyrus.duplicates import Copies, find_copies
     from gyrus.errors import GyrusError, InputError, MissingExtraError
     from gyrus.evaluate import evaluate_run, list_metrics, score_classification, score_map
     from gyrus.explain import Explainer, explain_records, list_methods
+    from gyrus.geometry import restore, to_nifti
+    from gyrus.groups import Groups, group_slices
     from gyrus.inference import predict
-    from gyrus.io import Image, read_image
+    from gyrus.io import Image, Volume, read_image, read_volume
     from gyrus.maps import Maps
     from gyrus.models import Classifier, create_model, list_models, load_model, save_model
     from gyrus.phantom import make_phantom
+    from gyrus.planes import recognise_planes
     from gyrus.predictions import Predictions
     from gyrus.preprocess import Preprocess
+    from gyrus.probes import run_probes
     from gyrus.records import Dataset, Record
     from gyrus.report import write_report
-    from gyrus.splits import Split, holdout, kfold, split_dataset
+    from gyrus.splits import Split, holdout, kfold, official, split_dataset
     from gyrus.stages import explain_files, explain_run, predict_files, predict_run
     from gyrus.training import TrainConfig, fit, train_run
 
 _HOMES = {
+    "gyrus.audit": ("audit_data",),
     "gyrus.augment": ("Augment",),
     "gyrus.catalogue": ("info",),
-    "gyrus.datasets": ("dataset_info", "list_datasets", "open_dataset", "open_files", "write_manifest"),
+    "gyrus.convert": ("convert_data",),
+    "gyrus.datasets": ("dataset_info", "list_datasets", "open_cases", "open_dataset", "open_files", "write_manifest"),
     "gyrus.datasets.describe": ("describe",),
     "gyrus.demo": ("run_demo",),
+    "gyrus.duplicates": ("Copies", "find_copies"),
     "gyrus.errors": ("GyrusError", "InputError", "MissingExtraError"),
     "gyrus.evaluate": ("evaluate_run", "list_metrics", "score_classification", "score_map"),
     "gyrus.explain": ("Explainer", "explain_records", "list_methods"),
+    "gyrus.geometry": ("restore", "to_nifti"),
+    "gyrus.groups": ("Groups", "group_slices"),
     "gyrus.inference": ("predict",),
-    "gyrus.io": ("Image", "read_image"),
+    "gyrus.io": ("Image", "Volume", "read_image", "read_volume"),
     "gyrus.maps": ("Maps",),
     "gyrus.models": ("Classifier", "create_model", "list_models", "load_model", "save_model"),
     "gyrus.phantom": ("make_phantom",),
+    "gyrus.planes": ("recognise_planes",),
     "gyrus.predictions": ("Predictions",),
     "gyrus.preprocess": ("Preprocess",),
+    "gyrus.probes": ("run_probes",),
     "gyrus.records": ("Dataset", "Record"),
     "gyrus.report": ("write_report",),
-    "gyrus.splits": ("Split", "holdout", "kfold", "split_dataset"),
+    "gyrus.splits": ("Split", "holdout", "kfold", "official", "split_dataset"),
     "gyrus.stages": ("explain_files", "explain_run", "predict_files", "predict_run"),
     "gyrus.training": ("TrainConfig", "fit", "train_run"),
 }
@@ -59,8 +73,10 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Augment",
     "Classifier",
+    "Copies",
     "Dataset",
     "Explainer",
+    "Groups",
     "GyrusError",
     "Image",
     "InputError",
@@ -71,7 +87,10 @@ __all__ = [
     "Record",
     "Split",
     "TrainConfig",
+    "Volume",
     "__version__",
+    "audit_data",
+    "convert_data",
     "create_model",
     "dataset_info",
     "describe",
@@ -79,7 +98,9 @@ __all__ = [
     "explain_files",
     "explain_records",
     "explain_run",
+    "find_copies",
     "fit",
+    "group_slices",
     "holdout",
     "info",
     "kfold",
@@ -89,17 +110,24 @@ __all__ = [
     "list_models",
     "load_model",
     "make_phantom",
+    "official",
+    "open_cases",
     "open_dataset",
     "open_files",
     "predict",
     "predict_files",
     "predict_run",
     "read_image",
+    "read_volume",
+    "recognise_planes",
+    "restore",
     "run_demo",
+    "run_probes",
     "save_model",
     "score_classification",
     "score_map",
     "split_dataset",
+    "to_nifti",
     "train_run",
     "write_manifest",
     "write_report",

@@ -14,7 +14,24 @@ import typer
 from gyrus import tables
 from gyrus._version import __version__
 from gyrus.console import console, progress, show
+from gyrus.data_verbs import data_app
 from gyrus.errors import GyrusError, InputError, MissingExtraError
+from gyrus.options import (
+    Device,
+    Json,
+    Layers,
+    Methods,
+    Model,
+    Moved,
+    Part,
+    Paths,
+    Plane,
+    Quiet,
+    Seed,
+    Slices,
+    placeable,
+    slices_of,
+)
 
 app = typer.Typer(
     name="gyrus",
@@ -23,33 +40,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Look at a dataset, or make a synthetic one.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 # Typer carries a copy of click whose exceptions it does not name, but for this one, which is a usage error.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
-
-
-def _placeable(out: Path | None) -> Path | None:
-    """Refuse, before any work is done, a place below something that is no folder."""
-    for above in out.absolute().parents if out else ():
-        if above.exists():
-            if not above.is_dir():
-                raise InputError(f"{above} is a file, so nothing can be written below it: choose another place")
-            break
-    return out
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No tables, no progress; errors still appear.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of every random draw.", min=0)]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Moved = Annotated[Path | None, typer.Option("--data", help="The dataset, if it has moved since training.")]
-Part = Annotated[str, typer.Option("--part", help="Of the run's split: test, val or train.")]
-Model = Annotated[Path, typer.Option("--model", help="A model folder, or the run that trained it.")]
-Methods = Annotated[str, typer.Option("--methods", help="Comma-separated; see `gyrus info`.")]
-Layers = Annotated[str | None, typer.Option("--layers", help="Comma-separated module names; default the last.")]
-Paths = Annotated[list[Path] | None, typer.Argument(help="Files, folders or datasets; none: the run's own part.")]
 
 
 def main() -> None:
@@ -97,36 +91,31 @@ def version() -> None:
     print(__version__)
 
 
-@data_app.command("info")
-def data_info(
-    data: Annotated[Path, typer.Argument(help="A dataset's folder, or a CSV manifest.")],
-    name: Annotated[str | None, typer.Option("--as", help="Open it by this reader instead of recognising it.")] = None,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Show what is recognised: classes, patients, masks, sizes, licence, known faults."""
-    from gyrus.datasets.describe import describe
-
-    value = describe(data, name)
-    show(value, as_json=json, quiet=quiet, tables=tables.dataset(value))
-
-
-@data_app.command("phantom")
-def data_phantom(
-    out: Annotated[Path, typer.Argument(help="The folder to write.", callback=_placeable)],
-    patients: Annotated[int, typer.Option("--patients", help="How many, at least 8.")] = 60,
-    slices_per_plane: Annotated[int, typer.Option("--slices-per-plane", help="Per patient and plane.")] = 3,
-    size: Annotated[int, typer.Option("--size", help="Side of the slices in pixels.")] = 192,
+@app.command()
+def audit(
+    data: Annotated[list[Path], typer.Argument(help="Datasets, one or several.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.", callback=placeable)] = Path("gyrus-audit"),
+    splits: Annotated[
+        list[Path] | None, typer.Option("--split", help="A split to check besides the official one; repeatable.")
+    ] = None,
+    skip: Annotated[
+        str | None, typer.Option("--skip", help="Comma-separated: quality, planes, shortcuts, disagreements.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option("--weights", help="Of the network that disputes labels: package, or a MobileNetV2 file.")
+    ] = "package",
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the phantom: a synthetic dataset with exact masks, patient ids and planes."""
-    from gyrus.datasets.describe import describe
-    from gyrus.phantom import make_phantom
+    """Find copies, leaks, shortcuts, contradicting labels and unusable pictures, before anything is trained."""
+    from gyrus.audit import audit_data
 
-    value = describe(make_phantom(out, patients=patients, seed=seed, slices_per_plane=slices_per_plane, size=size))
-    show(value, as_json=json, quiet=quiet, tables=tables.dataset(value))
+    with progress(quiet=quiet) as report:
+        value = audit_data(
+            data, out, splits=splits or (), skip=_listed(skip) or (), weights=weights, seed=seed, progress=report
+        )
+    show(value, as_json=json, quiet=quiet, tables=tables.audit(value))
 
 
 @app.command()
@@ -134,7 +123,7 @@ def split(
     data: Annotated[Path, typer.Argument(help="A dataset's folder, or a CSV manifest.")],
     out: Annotated[
         Path,
-        typer.Option("--out", help="The JSON file to write; with --folds, a folder of them.", callback=_placeable),
+        typer.Option("--out", help="The JSON file to write; with --folds, a folder of them.", callback=placeable),
     ],
     fractions: Annotated[tuple[float, float, float], typer.Option("--fractions", help="Of train, val and test.")] = (
         0.7,
@@ -144,7 +133,13 @@ def split(
     folds: Annotated[
         int | None, typer.Option("--folds", help="Cross-validation instead, with this many folds.")
     ] = None,
-    group: Annotated[str, typer.Option("--group", help="What may not cross: patient or study.")] = "patient",
+    official: Annotated[
+        bool, typer.Option("--official", help="The dataset's own split, without test slices that it trained on.")
+    ] = False,
+    group: Annotated[
+        str,
+        typer.Option("--group", help="What may not cross: patient, study, cluster, or auto (patient, else cluster)."),
+    ] = "patient",
     record_wise: Annotated[
         bool, typer.Option("--record-wise", help="Let patients cross; every artefact says so.")
     ] = False,
@@ -155,22 +150,31 @@ def split(
     """Split a dataset so that no patient is on both sides."""
     from gyrus.splits import split_dataset
 
-    made = split_dataset(
-        data, out, fractions=fractions, folds=folds, group="record-wise" if record_wise else group, seed=seed
-    )
+    grouping = "record-wise" if record_wise else group
+    with progress(quiet=quiet) as report:
+        made = split_dataset(
+            data,
+            out,
+            fractions=fractions,
+            folds=folds,
+            as_published=official,
+            group=grouping,
+            seed=seed,
+            progress=report,
+        )
     value = {
         "schema": "gyrus.splits/1",
         "out": str(out),
         "splits": [s.to_dict() | {"statement": s.statement} for s in made],
     }
-    show(value, as_json=json, quiet=quiet, tables=[s.statement for s in made])
+    show(value, as_json=json, quiet=quiet, tables=[*made[0].notes, *(s.statement for s in made)])
 
 
 @app.command()
 def train(
     data: Annotated[Path, typer.Argument(help="The dataset the split was made for.")],
     split: Annotated[Path, typer.Option("--split", help="From `gyrus split`.")],
-    out: Annotated[Path, typer.Option("--out", help="The run's folder.", callback=_placeable)],
+    out: Annotated[Path, typer.Option("--out", help="The run's folder.", callback=placeable)],
     model: Annotated[str, typer.Option("--model", help="Architecture; see `gyrus info`.")] = "mobilenetv2_100",
     pretrained: Annotated[str, typer.Option("--pretrained", help="hub, package, none, or a weight file.")] = "hub",
     size: Annotated[int, typer.Option("--size", help="Side of the input in pixels.")] = 160,
@@ -182,6 +186,9 @@ def train(
     pooling: Annotated[str, typer.Option("--pooling", help="Of the class map: avg or lse.")] = "avg",
     crop: Annotated[str, typer.Option("--crop", help="none, or head: cut to the head's box.")] = "none",
     fit: Annotated[str, typer.Option("--fit", help="pad keeps the aspect ratio, stretch does not.")] = "pad",
+    canonical: Annotated[
+        bool, typer.Option("--canonical", help="The form without shortcuts of size, corners and border.")
+    ] = False,
     channels: Annotated[int, typer.Option("--channels", help="Of the input: 1 or 3.")] = 3,
     clahe: Annotated[float, typer.Option("--clahe", help="Share of training slices equalised by CLAHE.")] = 0.0,
     class_weights: Annotated[bool, typer.Option(help="Weigh the loss by inverse class frequency.")] = True,
@@ -199,7 +206,7 @@ def train(
     config = make_config(
         model=model, pretrained=pretrained, size=size, epochs=epochs, batch_size=batch_size,
         learning_rate=learning_rate, output_stride=output_stride, truncate=truncate, pooling=pooling, crop=crop,
-        fit=fit, channels=channels, augment={"clahe": clahe}, class_weights=class_weights,
+        fit=fit, canonical=canonical, channels=channels, augment={"clahe": clahe}, class_weights=class_weights,
         label_smoothing=label_smoothing, precision=precision, seed=seed, device=device,
     )  # fmt: skip
     with progress(quiet=quiet) as report:
@@ -213,8 +220,10 @@ def predict(
     paths: Paths = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="A .csv or .json file; without PATHS, a folder.", callback=_placeable),
+        typer.Option("--out", help="A .csv or .json file; without PATHS, a folder.", callback=placeable),
     ] = None,
+    plane: Plane = None,
+    slices: Slices = "all",
     part: Part = "test",
     data: Moved = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Report unreadable files and go on.")] = False,
@@ -233,7 +242,15 @@ def predict(
             raise InputError(f"{out} would be a table of unknown form: give it the suffix .csv or .json")
     with progress(quiet=quiet) as report:
         if paths:
-            made = predict_files(model, paths, keep_going=keep_going, device=device, progress=report)
+            made = predict_files(
+                model,
+                paths,
+                plane=plane,
+                slices=slices_of(slices),
+                keep_going=keep_going,
+                device=device,
+                progress=report,
+            )
         else:
             made = predict_run(
                 model, data=data, part=part, out=out, keep_going=keep_going, device=device, progress=report
@@ -249,10 +266,12 @@ def explain(
     model: Model,
     paths: Paths = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="The folder to write; needed with PATHS.", callback=_placeable)
+        Path | None, typer.Option("--out", help="The folder to write; needed with PATHS.", callback=placeable)
     ] = None,
     methods: Methods = "",
     layers: Layers = None,
+    plane: Plane = None,
+    slices: Slices = "all",
     part: Part = "test",
     data: Moved = None,
     device: Device = "auto",
@@ -260,18 +279,19 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Compute raw class activation maps; without paths, of the test part of the run's own split."""
-    from gyrus.explain import METHODS
+    from gyrus.explain import DEFAULT_METHODS
     from gyrus.stages import explain_files, explain_run
 
     _refuse_run_options(paths, part, data)
-    chosen = _listed(methods) or list(METHODS)
+    chosen = _listed(methods) or list(DEFAULT_METHODS)
     with progress(quiet=quiet) as report:
         if paths:
             if out is None:
                 raise InputError("explaining files needs a folder for the maps: add --out")
             maps = explain_files(
-                model, paths, out, methods=chosen, layers=_listed(layers), device=device, progress=report
-            )
+                model, paths, out, methods=chosen, layers=_listed(layers), plane=plane, slices=slices_of(slices),
+                device=device, progress=report,
+            )  # fmt: skip
         else:
             maps = explain_run(
                 model,
@@ -290,7 +310,7 @@ def explain(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run whose predict and explain are done.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="The folder to write; default RUN/evaluate.", callback=_placeable)
+        Path | None, typer.Option("--out", help="The folder to write; default RUN/evaluate.", callback=placeable)
     ] = None,
     data: Moved = None,
     seed: Seed = 0,
@@ -309,7 +329,7 @@ def evaluate(
 def report(
     run: Annotated[Path, typer.Argument(help="A run that `gyrus evaluate` has scored.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="The HTML file; default RUN/report.html.", callback=_placeable)
+        Path | None, typer.Option("--out", help="The HTML file; default RUN/report.html.", callback=placeable)
     ] = None,
     data: Moved = None,
     json: Json = False,
@@ -325,7 +345,7 @@ def report(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="The folder to write.", callback=_placeable)] = Path("gyrus-demo"),
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.", callback=placeable)] = Path("gyrus-demo"),
     seed: Seed = 0,
     device: Device = "auto",
     json: Json = False,

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gyrus.artifacts import stage_folder
-from gyrus.datasets import open_dataset, open_files
-from gyrus.datasets.registry import recognise
+from gyrus.datasets import open_cases, open_dataset, open_files
+from gyrus.datasets.cases import Slices, case_records
+from gyrus.datasets.registry import find_reader, recognise
 from gyrus.devices import pick_device
 from gyrus.errors import InputError
-from gyrus.explain import METHODS, explain_records
+from gyrus.explain import DEFAULT_METHODS, explain_records
 from gyrus.inference import predict
 from gyrus.loading import Progress
 from gyrus.maps import Maps
@@ -58,15 +59,19 @@ def predict_files(
     model: Path | Classifier,
     paths: Sequence[Path],
     *,
+    plane: str | None = None,
+    slices: Slices = "all",
     keep_going: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Predictions:
-    """Classify image files, folders of them, or datasets.
+    """Classify image files, the slices of volumes, folders of them, or datasets.
 
     Args:
         model: a model, its folder, or the run that trained it.
         paths: what to classify; labels and patients are taken along from datasets.
+        plane: of the slices of volumes; by default as acquired.
+        slices: which ones of each volume: "all", "middle", or indices from 0.
         keep_going: give an unreadable file a row that says why, instead of raising.
         device: "cpu", "cuda", or "auto".
         progress: called as work goes on.
@@ -74,7 +79,7 @@ def predict_files(
     Raises:
         InputError: nothing to classify, an unreadable file without ``keep_going``, an unusable model.
     """
-    records = records_in(paths)
+    records = records_in(paths, plane, slices)
     loaded = model if isinstance(model, Classifier) else load_model(model, device=pick_device(device))
     return predict(loaded, records, keep_going=keep_going, progress=progress)
 
@@ -84,7 +89,7 @@ def explain_run(
     *,
     data: Path | None = None,
     part: str = "test",
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] = DEFAULT_METHODS,
     layers: Sequence[str] | None = None,
     out: Path | None = None,
     device: str = "auto",
@@ -121,12 +126,14 @@ def explain_files(
     paths: Sequence[Path],
     out: Path,
     *,
-    methods: Sequence[str] = tuple(METHODS),
+    methods: Sequence[str] = DEFAULT_METHODS,
     layers: Sequence[str] | None = None,
+    plane: str | None = None,
+    slices: Slices = "all",
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Maps:
-    """Explain image files, folders of them, or datasets, into a folder of their own.
+    """Explain image files, the slices of volumes, folders of them, or datasets, into a folder of their own.
 
     Args:
         model: its folder, or the run that trained it.
@@ -134,13 +141,15 @@ def explain_files(
         out: the folder to write.
         methods: names from :func:`gyrus.list_methods`.
         layers: module names; by default the last feature map.
+        plane: of the slices of volumes; by default as acquired.
+        slices: which ones of each volume: "all", "middle", or indices from 0.
         device: "cpu", "cuda", or "auto".
         progress: called as work goes on.
 
     Raises:
         InputError: as :func:`predict_files` and :func:`gyrus.explain_records`.
     """
-    records = records_in(paths)
+    records = records_in(paths, plane, slices)
     loaded = load_model(model, device=pick_device(device))
     arguments = {"methods": list(methods), "layers": layers, "paths": [str(p) for p in paths]}
     with stage_folder(out, "explain", arguments=arguments) as folder:
@@ -149,8 +158,13 @@ def explain_files(
     return maps
 
 
-def records_in(paths: Sequence[Path]) -> list[Record]:
+def records_in(paths: Sequence[Path], plane: str | None = None, slices: Slices = "all") -> list[Record]:
     """Return the slices in files, folders and datasets; a folder no reader recognises is searched for images.
+
+    Args:
+        paths: what to look into.
+        plane: of the slices of volumes; by default as acquired.
+        slices: which ones of each such volume: "all", "middle", or indices from 0.
 
     Raises:
         InputError: no path, a path that does not exist, or nothing in it.
@@ -160,13 +174,16 @@ def records_in(paths: Sequence[Path]) -> list[Record]:
     records: list[Record] = []
     for path in paths:
         known = recognise(path) if path.exists() else None
-        if known is None:
-            records += open_files(path)
+        if known in (None, "volumes"):
+            records += open_files(path, plane=plane, slices=slices)
+            continue
+        if find_reader(path).cases is not None:
+            records += case_records(open_cases(path), plane=plane, slices=slices)
             continue
         try:
             records += open_dataset(path, known)
         except InputError:
             if known != "folder":
                 raise
-            records += open_files(path)  # sub-folders that are no classes: a folder of images all the same
+            records += open_files(path, plane=plane, slices=slices)  # sub-folders that are no classes
     return records

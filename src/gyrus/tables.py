@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -55,7 +55,7 @@ def dataset(value: Mapping[str, Any]) -> Lines:
         ["recognised as", value["name"]],
         ["what", value["title"]],
         ["slices", value["slices"]],
-        ["patients", value["patients"] or "unknown: a split needs --record-wise or a table with patients"],
+        ["patients", value["patients"] or "unknown: split with --group auto, or add a table with patients"],
         ["studies", value["studies"]],
         ["tumour outlines", value["masks"]],
         ["planes", _counts(value["planes"])],
@@ -65,8 +65,49 @@ def dataset(value: Mapping[str, Any]) -> Lines:
         ["citation", value["citation"]],
         ["fingerprint", value["fingerprint"]],
     ]
-    lines: Lines = [_facts(facts), table("Classes", ["class", "slices", "patients"], rows)]
+    lines: Lines = [_facts(facts)]
+    if rows:
+        lines.append(table("Classes", ["class", "slices", "patients"], rows))
+    if value.get("volumes"):
+        lines.append(_volumes(value["volumes"]))
     return lines + [f"fault: {f}" for f in value["faults"]] + [f"note: {n}" for n in value["notes"]]
+
+
+def _volumes(rows: Sequence[Mapping[str, Any]]) -> Table:
+    columns = ["modality", "n", "voxels", "spacing (mm)", "acquired", "oblique (degrees)"]
+    shown = [
+        [
+            row["modality"],
+            row["volumes"],
+            " x ".join(str(n) for n in row["shape"]),
+            " x ".join(f"{mm:.3g}" for mm in row["spacing_mm"]) if row["spacing_mm"] else "unknown",
+            row["acquired"],
+            f"{row['oblique_degrees']:.1f}",
+        ]
+        for row in rows
+    ]
+    return table("Volumes, right x anterior x superior", columns, shown)
+
+
+def audit(value: Mapping[str, Any]) -> Lines:
+    """Return the verdicts of :func:`gyrus.audit_data`, its counts, and the probes before and after."""
+    lines: Lines = [f"- {sentence}" for sentence in value["verdicts"]]
+    overlaps = [[r["of"], r["in"], r["repeated"], r["n"], _counts(r["by_label"])] for r in value["copies"]["overlaps"]]
+    if overlaps:
+        lines.append(
+            table("Slices that have a copy in another dataset", ["of", "in", "n", "of all", "label"], overlaps)
+        )
+    for shortcut in value["shortcuts"]:
+        after = {row["probe"]: row["balanced"] for row in shortcut["after"]}
+        rows = [
+            [r["title"], _interval(r["balanced"]), _interval(after.get(r["probe"])), f"{r['chance']:.3f}"]
+            for r in shortcut["before"]
+        ]
+        title = f"Shortcuts in {shortcut['name']}: balanced accuracy [95 % interval over groups]"
+        lines.append(table(title, ["known to the probe", "as it is", "canonical form", "chance"], rows))
+    lines.append(table("Findings", ["kind", "n"], [[kind, n] for kind, n in value["counts"].items()]))
+    lines += [f"not done: {check} ({why})" for check, why in value["skipped"].items()]
+    return [*lines, f"page: {value['out']}/audit.html"]
 
 
 def training(value: Mapping[str, Any]) -> Lines:

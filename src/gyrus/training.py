@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import lightning as L
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
 from gyrus.artifacts import is_finished, read_json, refuse_existing, write_json, write_manifest
@@ -43,6 +43,7 @@ class TrainConfig(BaseModel):
         size: side of the input in pixels.
         crop: see :class:`Preprocess`.
         fit: see :class:`Preprocess`.
+        canonical: train on :meth:`Preprocess.canonical` instead, which settles ``crop`` and ``fit``.
         channels: of the input.
         pooling: of the class map.
         output_stride: of the last feature map; None keeps the architecture's own.
@@ -66,6 +67,7 @@ class TrainConfig(BaseModel):
     size: int = Field(default=160, ge=32, le=1024)
     crop: Literal["none", "head"] = "none"
     fit: Literal["pad", "stretch"] = "pad"
+    canonical: bool = False
     channels: Literal[1, 3] = 3
     pooling: Pooling = "avg"
     output_stride: Literal[8, 16, 32] | None = None
@@ -80,6 +82,19 @@ class TrainConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.canonical and (self.crop, self.fit) != ("none", "pad"):
+            raise ValueError("the canonical form settles crop and fit: leave both out")
+        return self
+
+    def preprocess(self) -> Preprocess:
+        """Return how slices become input, as the architecture's weights expect it."""
+        mean, std = normalisation(self.model)
+        if self.canonical:
+            return Preprocess.canonical(self.size).model_copy(update={"mean": mean, "std": std})
+        return Preprocess(size=self.size, crop=self.crop, fit=self.fit, mean=mean, std=std)
 
 
 def fit(
@@ -168,8 +183,9 @@ def make_config(**fields: Any) -> TrainConfig:
         return TrainConfig.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
+        why = first["msg"].removeprefix("Value error, ")
         where = ".".join(str(p) for p in first["loc"])
-        raise InputError(f"{where} = {first['input']!r} cannot be used: {first['msg']}") from None
+        raise InputError(f"{where} = {first['input']!r} cannot be used: {why}" if where else why) from None
 
 
 def train_run(
@@ -235,7 +251,6 @@ def _require_known(records: Sequence[Record], classes: tuple[str, ...]) -> None:
 
 
 def _make_model(config: TrainConfig, classes: tuple[str, ...]) -> Classifier:
-    mean, std = normalisation(config.model)
     sources: Mapping[str, Any] = {"none": "none", "hub": "hub", "package": "package"}
     return create_model(
         config.model,
@@ -245,7 +260,7 @@ def _make_model(config: TrainConfig, classes: tuple[str, ...]) -> Classifier:
         output_stride=config.output_stride,
         truncate=config.truncate,
         channels=config.channels,
-        preprocess=Preprocess(size=config.size, crop=config.crop, fit=config.fit, mean=mean, std=std),
+        preprocess=config.preprocess(),
         seed=config.seed,
     ).to(memory_format=torch.channels_last)
 

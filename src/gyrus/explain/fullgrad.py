@@ -1,7 +1,7 @@
 """FullGrad: the class score told apart into the input's share and every bias's share.
 
 A network of convolutions, folded batch normalisations, pooling, and activations that are linear on both sides of zero
-(ReLU, leaky ReLU) obeys s = sum x ds/dx + sum over biases b of b ds/db (Srinivas & Fleuret 2019, prop. 1 and sec. 3.1).
+(ReLU, leaky ReLU) obeys s = sum x ds/dx + sum over biases b of b ds/db (Srinivas & Fleuret 2019).
 A clipped unit (ReLU6 above six), a smooth activation or a gate holds a share that no bias has; it is then missing.
 """
 
@@ -116,7 +116,7 @@ def _shares(cells: int, to: int) -> Tensor:
     place=lambda maps, size: F.interpolate(maps.unsqueeze(1), size, mode="bilinear").squeeze(1),
     name="fullgrad",
     title="FullGrad",
-    paper="Srinivas & Fleuret 2019, eq. 4",
+    paper="Srinivas & Fleuret 2019, the saliency map",
     formula="sum over the input's and every bias's channels of up(m / max m), m = |share| - min |share|",
     signed=False,
     direction="sensitivity",
@@ -134,7 +134,7 @@ def fullgrad(share: Tensor) -> Tensor:
     place=spread,
     name="fullgrad-raw",
     title="FullGrad, complete",
-    paper="Srinivas & Fleuret 2019, eq. 3, each share spread bilinearly without loss",
+    paper="Srinivas & Fleuret 2019, the decomposition, each share spread bilinearly without loss",
     formula="sum over the input's and every bias's channels of spread(share); adds up to s less dense layers' biases",
     signed=True,
     where="input",

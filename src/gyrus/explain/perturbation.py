@@ -18,7 +18,7 @@ from gyrus.explain.subject import BATCH, Subject
     RepeatedMethod,
     name="scorecam",
     title="Score-CAM",
-    paper="Wang et al. 2020, eq. 7-9 and alg. 1",
+    paper="Wang et al. 2020, alg. 1",
     formula="sum_k softmax_k(s(x H_k)) A_k, H_k = A_k enlarged bilinearly and scaled to 0..1",
     signed=True,
     cost="1 forward per live channel and image",
@@ -37,7 +37,7 @@ def scorecam(subject: Subject) -> Tensor:
         masks = F.interpolate(a[r, c].unsqueeze(1), subject.images.shape[2:], mode="bilinear")
         low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
         masks = (masks - low) / (high - low).clamp_min(torch.finfo(masks.dtype).tiny)
-        scores[r, c] = subject.scores(_through(masks, subject.images, r), r)
+        scores[r, c] = subject.scores(subject.images[r] * masks.to(subject.images), r)
     return weighted_sum(a, scores.softmax(dim=1))
 
 
@@ -45,7 +45,7 @@ def scorecam(subject: Subject) -> Tensor:
     RepeatedMethod,
     name="ablationcam",
     title="Ablation-CAM",
-    paper="Desai & Ramaswamy 2020, eq. 3-4",
+    paper="Desai & Ramaswamy 2020, sec. 3",
     formula="sum_k [(s - s_k) / |s|] A_k, s_k the score with channel k set to zero",
     signed=True,
     cost="1 forward per live channel and image, from the layer on",
@@ -101,7 +101,7 @@ def occlusion(subject: Subject, *, window: int, stride: int, baseline: float) ->
     RepeatedMethod,
     name="rise",
     title="RISE",
-    paper="Petsiuk et al. 2018, eq. 6",
+    paper="Petsiuk et al. 2018, sec. 3",
     formula="sum over masks m of p(class | x m) m, divided by their number and by the share kept",
     signed=False,
     where="input",
@@ -117,7 +117,7 @@ def rise(subject: Subject, *, masks: int, cells: int, keep: float, seed: int) ->
         m = len(some)
         seen = some.to(images.device).repeat(n, 1, 1, 1)  # (n m, 1, H, W), image by image
         rows = torch.arange(n, device=images.device).repeat_interleave(m)
-        p = subject.logits(_through(seen, images, rows)).softmax(dim=1)
+        p = subject.logits(images[rows] * seen.to(images)).softmax(dim=1)
         p = p.gather(1, subject.target[rows].unsqueeze(1)).view(n, m)
         total += p @ seen[:m].flatten(1)
     return (total / (masks * keep)).view(n, *side)
@@ -139,11 +139,6 @@ def random_masks(
         large = F.interpolate(grids[start : start + at_once], [(cells + 1) * c for c in cell], mode="bilinear")
         cuts = zip(large, offsets[start : start + at_once], strict=True)
         yield torch.stack([mask[:, y : y + side[0], x : x + side[1]] for mask, (y, x) in cuts])
-
-
-def _through(masks: Tensor, images: Tensor, rows: Tensor) -> Tensor:
-    """Return (M, C, H, W): the image of each row times its (1, H, W) mask, laid out as the images are."""
-    return images[rows] * masks.to(images.dtype)
 
 
 def _windows(side: int, window: int, stride: int) -> Tensor:

@@ -60,8 +60,10 @@ class Subject:
 
     def logits(self, images: Tensor) -> Tensor:
         """Return (M, classes) float32 logits of (M, C, H, W) images."""
+        # Most convolutions run fastest with the channels last, a half or less of the time in bfloat16.
+        laid_out = images.contiguous(memory_format=torch.channels_last)
         with torch.no_grad(), self.precision.restored():
-            return cast(Tensor, self.model(images)).float()
+            return cast(Tensor, self.model(laid_out)).float()
 
     def scores(self, images: Tensor, rows: Tensor) -> Tensor:
         """Return the (M,) float32 logits of M images, each made from the image of that row, for its class."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gyrus.errors import InputError, MissingExtraError
+from gyrus.io.codestreams import frame_size, is_sound_lossless
 from gyrus.io.dicom import PALETTE, Frame, Header, explained, mirror_sum, read_dataset, transfer_syntax, white_is_low
 from gyrus.io.image import Image
 from gyrus.io.raster import _luminance
@@ -18,9 +18,9 @@ from gyrus.io.raster import _luminance
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_J2K_START = b"\xff\x4f\xff\x51"
-_JPEG_FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})  # the markers that a frame's size follows
-_JPEG_SCAN, _JPEG_END = 0xDA, b"\xff\xd9"
+# The first that is at hand decodes. GDCM, which pydicom would ask first, can end the process over damaged pixels, so it
+# is left with what no other decodes, lossless JPEG.
+_DECODERS = ("pylibjpeg", "pyjpegls", "pydicom", "pillow", "gdcm")
 
 
 def read_displayed(header: Header) -> Image:
@@ -95,9 +95,9 @@ def _check_decoder(path: Path, dataset: Dataset) -> None:
 
 
 def _check_codestreams(path: Path, dataset: Dataset, header: Header) -> None:
-    """Refuse compressed frames whose own header claims another size than the file's: decoders believe the former."""
+    """Refuse compressed frames that a decoder must not be trusted with: see :mod:`gyrus.io.codestreams`."""
     from pydicom.encaps import generate_frames
-    from pydicom.uid import RLELossless
+    from pydicom.uid import JPEGLossless, JPEGLosslessSV1, RLELossless
 
     syntax = transfer_syntax(dataset)
     if not syntax.is_encapsulated or syntax == RLELossless:  # run lengths have no size of their own
@@ -106,46 +106,26 @@ def _check_codestreams(path: Path, dataset: Dataset, header: Header) -> None:
     table, lengths = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
     offsets = (table, lengths) if table and lengths else None
     for frame in generate_frames(dataset.PixelData, number_of_frames=len(header.frames), extended_offsets=offsets):
-        if _claimed(frame) != wanted:
+        sound = syntax not in (JPEGLossless, JPEGLosslessSV1) or is_sound_lossless(frame, dataset.BitsAllocated)
+        if frame_size(frame) != wanted or not sound:
             raise InputError(
                 f"{path} holds compressed pixels that are damaged or of another size than it says: restore it"
             )
 
 
-def _claimed(codestream: bytes) -> tuple[int, int, int] | None:
-    """Return (H, W, channels) from the header of a JPEG, JPEG-LS or JPEG 2000 codestream.
-
-    None where there is no such header, or where the markers of a JPEG do not lead from one to the next up to its scan
-    and it does not end as it should: the decoder of lossless JPEG, GDCM, may take the process down over one of these.
-    """
-    start = codestream.find(_J2K_START, 0, 1 << 12)  # a JP2 file's boxes may come first
-    if start >= 0:
-        across, down, left, top = struct.unpack_from(">4I", codestream, start + 8)
-        return down - top, across - left, struct.unpack_from(">H", codestream, start + 40)[0]
-    size, position = None, 2
-    while position + 10 <= len(codestream) and codestream[position] == 0xFF:
-        marker, length = codestream[position + 1], struct.unpack_from(">H", codestream, position + 2)[0]
-        if marker in _JPEG_FRAMES:
-            size = struct.unpack_from(">HHB", codestream, position + 5)
-        if marker == _JPEG_SCAN:
-            return size if codestream.rstrip(b"\0").endswith(_JPEG_END) else None
-        position += 1 if marker == 0xFF else 2 + length
-    return None
-
-
 def _decoded(dataset: Dataset) -> NDArray[Any]:
     """Return all frames, (H, W) or (N, H, W), with a last axis of 3 where they are RGB.
 
-    GDCM, which pydicom asks first, is asked last, because damaged pixels can make it end the process. pydicom 3.0 can
-    also give frames one by one, but then fails where the sign of JPEG 2000 must be put right.
+    pydicom 3.0 can also give them one by one, but then fails where the sign of JPEG 2000 must be put right.
     """
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.processing import apply_color_lut
     from pydicom.pixels.utils import pixel_array
 
-    plugins = sorted(get_decoder(transfer_syntax(dataset)).available_plugins, key="gdcm".__eq__)
-    stored = pixel_array(dataset, decoding_plugin=plugins[0] if plugins else "")
-    return apply_color_lut(stored, dataset) if dataset.PhotometricInterpretation == PALETTE else stored
+    available = get_decoder(transfer_syntax(dataset)).available_plugins  # none where nothing is compressed
+    stored = pixel_array(dataset, decoding_plugin=next((name for name in _DECODERS if name in available), ""))
+    shown: NDArray[Any] = apply_color_lut(stored, dataset) if dataset.PhotometricInterpretation == PALETTE else stored
+    return shown
 
 
 def _grey(
@@ -170,11 +150,11 @@ def _values(path: Path, dataset: Dataset, frame: Frame, stored: NDArray[Any]) ->
     from pydicom.pixels.processing import apply_modality_lut
 
     if dataset.get("ModalityLUTSequence"):
-        values = apply_modality_lut(stored, dataset).astype(np.float64)
+        values: NDArray[Any] = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
     else:
-        values = stored * np.float64(frame.slope) + frame.intercept
+        values = np.asarray(stored * np.float64(frame.slope) + frame.intercept)
     if not white_is_low(dataset):
         return values
     if stored.dtype.kind == "f":
         raise InputError(f"{path} stores white as low in a form without a stated black: save it as MONOCHROME2")
-    return mirror_sum(dataset, frame.slope, frame.intercept) - values
+    return np.asarray(mirror_sum(dataset, frame.slope, frame.intercept) - values)

@@ -1,0 +1,198 @@
+"""What one slice looks like, in a dozen numbers: everything :mod:`gyrus.audit.quality` judges a picture by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from gyrus.io import Image
+from gyrus.preprocess import head_mask
+from gyrus.records import Record
+
+SIDE = 256
+"""Longer side, in pixels, of the copy on which everything but edges and extremes is measured."""
+
+_FLAT = 0.025  # of the range along a line that counts as one grey: six levels of 255, what JPEG leaves of a flat bar
+_BRIGHT, _EVEN = 0.6, 0.15  # a frame's line: how bright it is at least, and how far its pixels lie apart
+_LEAST = 16  # pixels; what a frame leaves of a picture at least
+_CORNER = 0.06  # of the shorter side
+_DARK = 0.1  # of the range above black
+_NEAR_TOP = 0.02  # of the range below the brightest pixel: JPEG blurs a clipped plateau by as much
+_RING_BRIGHT = 0.9
+_OBJECT = 0.06  # of the range off the background
+_GAP = 0.1  # of a line that objects may fill where two panels meet: letters, a scale
+_PANEL, _FULL = 0.12, 0.25  # of the picture's side that a panel spans, and of a line that a head fills where widest
+_COLOURED = 0.05  # of full scale between a pixel's channels; compression leaves less in grey pictures
+_RASTER = ("PNG", "JPEG", "TIFF", "BMP")
+
+Grey = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Appearance:
+    """Measurements of one slice; shares are in [0, 1].
+
+    Attributes:
+        shape: (H, W) in pixels.
+        format: of the file, such as "JPEG".
+        bits: per sample.
+        channels: as stored.
+        span: from the 0.5th to the 99.5th percentile, as a share of 255 (8 bits or fewer) or of the largest value.
+        structure: the part of the variance that is left when noise is blurred away.
+        frame: bright, even lines along the (top, bottom, left, right) edge, in pixels.
+        bars: the part of the longer side that lies in flat bars at both of its ends.
+        corner: brightness of the second-darkest corner inside the frame, as a share of the range.
+        dark: pixels inside the frame in the lowest tenth of the range.
+        white: pixels inside the frame at the upper end of the range.
+        ring: the part of the head that the largest white line or area encloses.
+        panels: (across, down), pictures that gaps tell apart.
+        coloured: pixels whose colour channels differ.
+    """
+
+    shape: tuple[int, int]
+    format: str
+    bits: int
+    channels: int
+    span: float
+    structure: float
+    frame: tuple[int, int, int, int]
+    bars: float
+    corner: float
+    dark: float
+    white: float
+    ring: float
+    panels: tuple[int, int]
+    coloured: float
+
+
+def appearance(record: Record) -> Appearance:
+    """Read one slice and measure it.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    image = record.read()
+    frame = _frame(_scaled(image.pixels, *np.percentile(image.pixels, (0.5, 99.5))))
+    inner = _inside(image.pixels, frame)
+    small = _shrunk(inner)
+    grey = _scaled(small, *np.percentile(small, (0.5, 99.5)))
+    exact = _scaled(inner, inner.min(), inner.max())
+    return Appearance(
+        shape=image.shape,
+        format=str(image.meta.get("format")),
+        bits=int(image.meta.get("bits", 0)),
+        channels=int(image.meta.get("channels", 1)),
+        span=_span(image),
+        structure=_structure(small),
+        frame=frame,
+        bars=_bars(image.pixels),
+        corner=_corner(grey),
+        dark=float((grey < _DARK).mean()),
+        white=float((exact >= 1 - _NEAR_TOP).mean()),
+        ring=_ring(_scaled(small, small.min(), small.max()), small),
+        panels=_panels(_scaled(small, small.min(), small.max())),
+        coloured=_coloured(record, image),
+    )
+
+
+def _scaled(pixels: Grey, low: float, high: float) -> Grey:
+    """Return the pixels with ``low`` at 0 and ``high`` at 1, clipped; all 0 where there is no range."""
+    return np.clip((pixels - low) / (high - low), 0, 1, dtype=np.float32) if high > low else np.zeros_like(pixels)
+
+
+def _shrunk(pixels: Grey) -> Grey:
+    scale = SIDE / max(pixels.shape)
+    if scale >= 1:
+        return pixels
+    height, width = (max(1, round(side * scale)) for side in pixels.shape)
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+
+def _span(image: Image) -> float:
+    low, high = np.percentile(image.pixels, (0.5, 99.5))
+    full = 255.0 if image.meta.get("bits", 16) <= 8 else float(np.abs(image.pixels).max())
+    return float((high - low) / full) if full else 0.0
+
+
+def _structure(small: Grey) -> float:
+    """Return var(blurred) / var: near 0 for noise, whose pixels know nothing of each other, and 0 for one grey."""
+    variance = float(small.var())
+    return float(cv2.GaussianBlur(small, (0, 0), SIDE / 64).var()) / variance if variance else 0.0
+
+
+def _edges(pixels: Grey, belongs: Callable[[Grey], bool]) -> tuple[int, int, int, int]:
+    """Return how many lines from the top, bottom, left and right belong together, at most half of each side's."""
+    counts = []
+    for lines in (pixels, pixels[::-1], pixels.T, pixels.T[::-1]):
+        half = len(lines) // 2
+        counts.append(next((i for i in range(half) if not belongs(lines[i])), half))
+    return counts[0], counts[1], counts[2], counts[3]
+
+
+def _frame(grey: Grey) -> tuple[int, int, int, int]:
+    def belongs(line: Grey) -> bool:
+        low, high = np.percentile(line, (5, 95))
+        return bool(low >= _BRIGHT and high - low <= _EVEN)
+
+    return _edges(grey, belongs)
+
+
+def _inside(pixels: Grey, frame: tuple[int, int, int, int]) -> Grey:
+    """Return what the frame leaves, or the whole picture where that is next to nothing."""
+    top, bottom, left, right = frame
+    inner = pixels[top : pixels.shape[0] - bottom, left : pixels.shape[1] - right]
+    return inner if min(inner.shape) >= _LEAST else pixels
+
+
+def _bars(pixels: Grey) -> float:
+    height, width = pixels.shape
+    flat = _FLAT * float(np.ptp(pixels))
+    top, bottom, left, right = _edges(pixels, lambda line: bool(np.ptp(line) <= flat))
+    return float((left + right) / width if width >= height else (top + bottom) / height)
+
+
+def _corner(grey: Grey) -> float:
+    """Return the second-darkest corner: letters and a cut-off head fill no more than one."""
+    side = max(1, round(min(grey.shape) * _CORNER))
+    patches = (grey[:side, :side], grey[:side, -side:], grey[-side:, :side], grey[-side:, -side:])
+    return sorted(float(np.median(patch)) for patch in patches)[1]
+
+
+def _ring(grey: Grey, small: Grey) -> float:
+    closed = cv2.morphologyEx((grey >= _RING_BRIGHT).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        return 0.0
+    enclosed = cv2.drawContours(np.zeros_like(closed), [max(contours, key=cv2.contourArea)], 0, 1, cv2.FILLED)
+    return min(1.0, float(enclosed.sum() / head_mask(small).sum()))
+
+
+def _panels(grey: Grey) -> tuple[int, int]:
+    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    objects = np.abs(cv2.GaussianBlur(grey, (0, 0), 1) - np.median(edge)) > _OBJECT
+    across, down = (objects.mean(axis=axis) * (np.ptp(grey, axis=axis) > _FLAT) for axis in (0, 1))
+    return _count_panels(across), _count_panels(down)
+
+
+def _count_panels(filled: NDArray[np.floating]) -> int:
+    """Count the wide and full stretches between gaps, of (n,) shares of a line that objects fill."""
+    is_gap = np.concatenate([[True], filled <= _GAP, [True]])
+    starts, ends = np.flatnonzero(is_gap[:-1] & ~is_gap[1:]), np.flatnonzero(~is_gap[:-1] & is_gap[1:])
+    return sum(
+        bool(end - start >= _PANEL * len(filled) and filled[start:end].max() >= _FULL)
+        for start, end in zip(starts, ends, strict=True)
+    )
+
+
+def _coloured(record: Record, image: Image) -> float:
+    """Return the share of coloured pixels; the file is opened again where there are any, as :class:`Image` is grey."""
+    if image.meta.get("colour", 0) <= _COLOURED or image.meta["format"] not in _RASTER:
+        return 0.0
+    with Pillow.open(record.path) as picture:
+        rgb = np.asarray(picture.convert("RGB"))
+    return float((np.ptp(rgb, axis=2) > 255 * _COLOURED).mean())
