@@ -369,7 +369,7 @@ def _trimmed(image: NDArray[np.float32], plane: str, rng: np.random.Generator) -
     if plane != "axial" and rng.random() < 0.5:
         shares[1] = rng.uniform(0.0, 0.4)
     cuts = np.round(shares * np.repeat([bottom - top, right - left], 2)).astype(int)
-    low, high, near, far = np.where(cuts, [top, SIDE - bottom, left, SIDE - right, *cuts], 0)
+    low, high, near, far = np.where(cuts, np.array([top, SIDE - bottom, left, SIDE - right]) + cuts, 0)
     trimmed = np.zeros_like(image)
     trimmed[low : SIDE - high, near : SIDE - far] = image[low : SIDE - high, near : SIDE - far]
     return trimmed

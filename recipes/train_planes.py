@@ -1,7 +1,7 @@
 """Train the plane recogniser that ships with gyrus, from nothing: ``python recipes/train_planes.py``.
 
 Every slice is cut by :mod:`plane_slices` from heads whose orientation is known, so no label is by hand. One made head
-in five and, of the volumes (``--volumes``), every second patient are held out, never trained on; the made ones decide
+in five and, of the volumes (``--volumes``), every second patient are held out, never trained on; they decide
 below which confidence the recogniser says that it is unsure.
 """
 
