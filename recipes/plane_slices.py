@@ -36,10 +36,11 @@ SIDE = 144
 """Pixels along each edge of a cut slice, 240 mm across."""
 
 _LEVELS = {
-    "axial": (-66.0, 80.0),
+    "axial": (-52.0, 80.0),
     "coronal": (-98.0, 72.0),
     "sagittal": (-66.0, 66.0),
 }  # mm; the brain and a little more
+_COUNTS = {"axial": 4, "coronal": 6, "sagittal": 4}  # slices of a head; a coronal cut changes most from level to level
 _FILLED = 0.06  # a slice in which less than this share is head shows too little to have a plane
 _TILT = (7.0, 16.0)  # degrees: standard deviation and limit of the obliquity about each axis
 _MASK_VALUES = 32  # a volume with fewer distinct values is a mask, not a scan
@@ -59,14 +60,14 @@ class Drawn:
 # Phantom -------------------------------------------------------------------------------------------------------------
 
 
-def phantom_slices(atlas: Atlas, number: int, per_plane: int, seed: int) -> Iterator[Drawn]:
+def phantom_slices(atlas: Atlas, number: int, seed: int) -> Iterator[Drawn]:
     """Yield slices of one phantom patient, every plane at levels spread over the head."""
     rng = np.random.default_rng([seed, 1, number])
     patient = loosened(draw_patient(rng), rng)
     kind = CLASSES[number % len(CLASSES)]
     tumour = None if kind == NO_TUMOR else draw_tumour(atlas, patient, kind, rng)
     for plane in PLANES:
-        for level in _levels(plane, per_plane, rng):
+        for level in _levels(plane, rng):
             pixels, _ = render_slice(atlas, patient, Cut(plane, level, SIDE), tumour, rng)
             if filled(pixels):
                 yield Drawn(pixels, PLANES.index(plane), f"phantom-{number}")
@@ -119,9 +120,9 @@ def tilt(rng: np.random.Generator) -> Floats:
     )
 
 
-def _levels(plane: str, count: int, rng: np.random.Generator) -> Floats:
-    """Return levels in mm, one in each of ``count`` equal parts of the head."""
-    low, high = _LEVELS[plane]
+def _levels(plane: str, rng: np.random.Generator) -> Floats:
+    """Return levels in mm, one in each of equally many parts of the head."""
+    count, (low, high) = _COUNTS[plane], _LEVELS[plane]
     return np.asarray(low + (np.arange(count) + rng.uniform(0, 1, count)) / count * (high - low))
 
 
@@ -144,16 +145,14 @@ def template() -> tuple[NDArray[np.float32], Floats]:
     return np.asarray(image.dataobj, np.float32), np.asarray(image.affine)
 
 
-def template_slices(
-    brain: NDArray[np.float32], affine: Floats, number: int, per_plane: int, seed: int
-) -> Iterator[Drawn]:
+def template_slices(brain: NDArray[np.float32], affine: Floats, number: int, seed: int) -> Iterator[Drawn]:
     """Yield slices of the template, bent and scanned as one of the phantom's patients."""
     rng = np.random.default_rng([seed, 2, number])
     patient = loosened(draw_patient(rng), rng)
     curve = contrast_curve(rng)
     to_voxels = np.linalg.inv(affine)
     for plane in PLANES:
-        for level in _levels(plane, per_plane, rng):
+        for level in _levels(plane, rng):
             points = _warped(patient, Cut(plane, level, SIDE))
             values = _sampled(brain, points @ to_voxels[:3, :3].T + to_voxels[:3, 3])
             pixels = _as_pixels(_curved(values, curve) + rng.normal(0, patient.scan.noise, values.shape))
@@ -332,7 +331,7 @@ def photographed(drawn: Drawn, rng: np.random.Generator) -> Image:
     """
     plane = PLANES[drawn.plane]
     image = drawn.pixels.astype(np.float32) / 255
-    if rng.random() < 0.35:
+    if rng.random() < (0.6 if plane == "coronal" else 0.3):
         image = _fleshed(image, rng)
     if rng.random() < 0.5:
         image = _reshaped(image, rng)

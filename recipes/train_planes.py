@@ -56,8 +56,8 @@ def main() -> None:
     """Cut, train, choose the threshold, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--volumes", type=Path, help="folder of NIfTI files and DICOM series")
-    parser.add_argument("--patients", type=int, default=320, help="phantom patients; a quarter as many templates")
-    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--patients", type=int, default=600, help="phantom patients; a fifth as many templates")
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the weights and their description")
@@ -74,8 +74,8 @@ def main() -> None:
 def made_slices(patients: int, seed: int) -> list[Drawn]:
     """Return slices of phantom patients and of the template."""
     atlas, (brain, affine) = build_atlas(), template()
-    made = [s for n in range(patients) for s in phantom_slices(atlas, n, 4, seed)]
-    return made + [s for n in range(patients // 4) for s in template_slices(brain, affine, n, 3, seed)]
+    made = [s for n in range(patients) for s in phantom_slices(atlas, n, seed)]
+    return made + [s for n in range(patients // 5) for s in template_slices(brain, affine, n, seed)]
 
 
 def real_slices(folder: Path, seed: int) -> list[Drawn]:
