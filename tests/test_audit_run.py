@@ -16,6 +16,7 @@ import pytest
 from gyrus.artifacts import is_finished
 from gyrus.audit import CHECKS, audit_data
 from gyrus.errors import InputError
+from gyrus.page.words import breakable
 
 FAST = ("shortcuts", "disagreements", "planes")
 
@@ -85,6 +86,47 @@ def test_the_page_needs_nothing_else(found: dict[str, Any]) -> None:
     assert found["verdicts"][0] in page
     assert "unreadable" in page
     assert "left out by --skip" in page
+
+
+def test_a_line_of_the_page_may_end_within_an_id(found: dict[str, Any]) -> None:
+    page = (Path(found["out"]) / "audit.html").read_text(encoding="utf-8")
+    assert "planted/<wbr>Testing/<wbr>yes/<wbr>mirror.jpg" in page
+    assert breakable("a/<b>_c") == "a/<wbr>&lt;b&gt;_c"
+
+
+def test_a_copy_in_another_dataset_is_none_within(tmp_path: Path) -> None:
+    """Two of five slices are copied into a second folder, one of them twice: there alone one repeats within."""
+    for i in range(5):
+        write_slice(tmp_path / "one" / ("yes" if i % 2 else "no") / f"{i}.png", i)
+    for i, name in ((1, "a"), (1, "b"), (3, "c")):
+        (tmp_path / "two/yes").mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / f"one/yes/{i}.png", tmp_path / f"two/yes/{name}.png")
+    write_slice(tmp_path / "two/no/d.png", 9)
+    audit_data([tmp_path / "one", tmp_path / "two"], tmp_path / "audit", skip=(*FAST, "quality"))
+    page = (tmp_path / "audit" / "audit.html").read_text(encoding="utf-8")
+    rows = re.findall(r'<tr><th scope="row">(one|two)</th><td class="words">(.+?)</td><td>(\d)</td><td>(\d)</td>', page)
+    assert rows == [
+        ("one", "one itself", "0", "5"),
+        ("two", "two itself", "2", "4"),
+        ("one", "two", "2", "5"),
+        ("two", "one", "3", "4"),
+    ]
+
+
+def test_of_several_copies_the_page_shows_one_as_a_bad_picture(planted: Path, tmp_path: Path) -> None:
+    """A bright frame on a slice and on its copy are two findings and one picture; one on another slice is a second."""
+    for name, source in (("a", 3), ("b", 3), ("c", 5)):
+        picture = cv2.imread(str(planted / f"Training/yes/{source}.png"), cv2.IMREAD_GRAYSCALE)
+        assert cv2.imwrite(str(planted / f"Training/yes/{name}.png"), cv2.copyMakeBorder(
+            picture, 3, 3, 3, 3, cv2.BORDER_CONSTANT, value=255))  # fmt: skip
+    found = audit_data([planted], tmp_path / "framed", skip=FAST)
+    framed = [f for f in found["findings"] if f["kind"] == "bright frame"]
+    assert len(framed) == 3
+    page = (tmp_path / "framed" / "audit.html").read_text(encoding="utf-8")
+    section = page[page.index("<h3>Bright frame</h3>") :]
+    section = section[: section.index("</section>")]
+    assert section[: section.find("<h3>", 4)].count("<figure") == 2
+    assert "Shown are 2 of 3" in section
 
 
 def test_what_cannot_be_audited_is_refused(planted: Path, tmp_path: Path) -> None:

@@ -123,5 +123,5 @@ def test_a_slice_of_a_channel(tmp_path: Path) -> None:
     path = save_nifti(tmp_path / "x.nii.gz", np.stack([BLOCK, BLOCK + 1000], axis=3))
     case = Case("x", {"flair": VolumeRef(path, 0), "t1ce": VolumeRef(path, 1)}, plane="coronal")
     (record,) = case_records(cases(tmp_path, case), slices=2).records
-    assert (record.channel, record.plane) == (1, "coronal")
+    assert (record.at, record.plane) == (SliceRef("coronal", 2, channel=1), "coronal")
     assert (record.read().pixels == BLOCK[:, 2, :].T[::-1, ::-1] + 1000).all()

@@ -55,6 +55,7 @@ def test_nifti_copies(nifti: Path) -> None:
 def test_the_placeholder_is_not_given_out_as_a_spacing(nifti: Path) -> None:
     (row,) = describe(nifti)["volumes"]
     assert (row["spacing_mm"], row["shape"], row["volumes"]) == (None, (5, 6, 7), 4)
+    assert open_dataset(nifti).records[0].read().spacing is None
 
 
 def test_tcia(tmp_path: Path) -> None:
@@ -76,6 +77,7 @@ def test_tcia(tmp_path: Path) -> None:
     data = open_dataset(tmp_path / "PGBM-001")
     assert {r.patient for r in data} == {"PGBM-001"}
     assert len(data) == 14
+    assert data.records[0].read().spacing is not None  # the DICOM series state their own
 
 
 def test_nothing_of_it(tmp_path: Path) -> None:

@@ -77,7 +77,15 @@ class TestOneImage:
         assert image.pixels.dtype == np.float32
         assert image.spacing == (0.5, 0.75)  # between rows first
         assert read_size(tmp_path / "a.dcm") == (64, 96)
-        expected = {"format": "DICOM", "bits": 16, "channels": 1, "colour": 0.0, "modality": "MR", "window": None}
+        expected = {
+            "format": "DICOM",
+            "bits": 16,
+            "channels": 1,
+            "colour": 0.0,
+            "coloured": 0.0,
+            "modality": "MR",
+            "window": None,
+        }
         assert expected.items() <= dict(image.meta).items()
 
     @pytest.mark.parametrize("name", ["IM0001", "a.ima", "a.DCM", "1.2.840.99"])
@@ -134,6 +142,7 @@ class TestOneImage:
         image = read_image(write(tmp_path / "rgb", rgb))
         np.testing.assert_allclose(image.pixels, luma, atol=1e-3)
         assert (image.meta["channels"], image.meta["colour"] > 0.5) == (3, True)
+        assert image.meta["coloured"] == (np.ptp(rgb.astype(int), axis=2) > 12.75).mean() > 0.5
         planes = write(tmp_path / "planes", rgb, PlanarConfiguration=1, PixelData=rgb.transpose(2, 0, 1).tobytes())
         np.testing.assert_allclose(read_image(planes).pixels, luma, atol=1e-3)
         # luminance is the first channel of YBR, but for rounding
@@ -451,6 +460,7 @@ class TestSeries:
                 shutil.copy(file, mixed / f"{sub}{file.name}")
         sentence = refused(mixed, read_volume)
         assert "2 DICOM series" in sentence
+        assert "2 DICOM series" in refused(mixed, read_grid)
         assert "folder of its own" in sentence
         assert "1.2.3" not in sentence
         found = list_series(mixed)
@@ -504,6 +514,7 @@ class TestSeries:
         save_series(tmp_path, BLOCK, AFFINE)
         save_dicom(tmp_path / "x", next(series(BLOCK[:4], AFFINE)))
         assert "of 2 sizes" in refused(tmp_path, read_volume)
+        assert "of 2 sizes" in refused(tmp_path, read_grid)
 
     def test_axes_at_odd_angles(self, tmp_path: Path) -> None:
         save_series(tmp_path, BLOCK, AFFINE, ImageOrientationPatient=["1", "0", "0", "0.5", "0.5", "0"])
@@ -538,7 +549,7 @@ class TestIdentity:
 
     def test_meta_holds_what_is_listed_and_no_more(self, tmp_path: Path) -> None:
         folder = save_series(tmp_path / "s", BLOCK, AFFINE)
-        common = {"format", "bits", "channels", "colour", "modality", "photometric", "syntax", "window"}
+        common = {"format", "bits", "channels", "colour", "coloured", "modality", "photometric", "syntax", "window"}
         assert set(read_image(folder / "IM000").meta) == common | {"spacing_where"}
         assert set(read_volume(folder).meta) == common | {"axes", "geometry", "notes"}
 

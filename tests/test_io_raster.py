@@ -89,6 +89,16 @@ def test_colour_becomes_luminance_and_its_spread_is_told(tmp_path: Path, name: s
     np.testing.assert_allclose(image.pixels, luma(RGB), atol=1e-4)
     assert image.meta["channels"] == 3
     assert image.meta["colour"] == pytest.approx(np.ptp(RGB.astype(int), axis=2).max() / 255)
+    assert image.meta["coloured"] == (np.ptp(RGB.astype(int), axis=2) > 12.75).mean()
+
+
+@pytest.mark.parametrize(("spread", "share"), [(0, 0), (12, 0), (13, 0.25), (255, 0.25)])
+def test_the_share_of_coloured_pixels_counts_what_an_eye_sees(tmp_path: Path, spread: int, share: float) -> None:
+    """Of 255 a twentieth is 12.75; one pixel of four has the tint."""
+    pixels = np.zeros((2, 2, 3), dtype=np.uint8)
+    pixels[1, 0, 2] = spread
+    assert read_raster(save(tmp_path / "a.png", pixels)).meta["coloured"] == share
+    assert read_raster(save_cv(tmp_path / "wide.png", pixels.astype(np.uint16) * 257)).meta["coloured"] == share
 
 
 def test_grey_kept_as_colour_is_exactly_grey(tmp_path: Path) -> None:
@@ -398,7 +408,7 @@ def test_the_path_is_not_in_the_meta(tmp_path: Path) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("Source", str(tmp_path))
     meta = read_raster(save(tmp_path / "a.png", GREY, pnginfo=info)).meta
-    assert set(meta) == {"format", "bits", "channels", "colour", "orientation"}
+    assert set(meta) == {"format", "bits", "channels", "colour", "coloured", "orientation"}
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

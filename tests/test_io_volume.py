@@ -242,6 +242,21 @@ class TestReading:
             volume(BLOCK.astype(np.float32)).take("sagittal", 4).pixels,
         )
 
+    def test_each_volume_of_a_4_d_file_is_kept_for_itself(self, tmp_path: Path) -> None:
+        path = save_nifti(tmp_path / "a.nii.gz", np.stack([BLOCK, BLOCK + 1000], axis=3))
+        _kept_volume.cache_clear()
+        for n in range(7):
+            for channel in (0, 1):
+                image = read_image(path, SliceRef("axial", n, channel))
+                np.testing.assert_array_equal(image.pixels, BLOCK[:, :, n].T[::-1, ::-1] + 1000 * channel)
+        assert _kept_volume.cache_info().misses == 2
+        for at, words in (
+            (SliceRef("axial", 0), "holds 2 volumes"),
+            (SliceRef("axial", 0, 2), "no 2"),
+        ):
+            with pytest.raises(InputError, match=words):
+                read_image(path, at)
+
     def test_what_was_returned_is_not_what_is_kept(self, tmp_path: Path) -> None:
         path, at = save_nifti(tmp_path / "a.nii", BLOCK), SliceRef("axial", 1)
         read_image(path, at).pixels[:] = -1

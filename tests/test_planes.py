@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gyrus.artifacts import sha256
+from gyrus.datasets import progression
 from gyrus.io import Image
 from gyrus.phantom import make_phantom
 from gyrus.planes import recognise_planes
@@ -112,6 +114,19 @@ def test_the_weights_are_plain_tensors() -> None:
     header = json.loads(data[8 : 8 + length])
     assert {v["dtype"] for k, v in header.items() if k != "__metadata__"} <= {"F16", "I64"}
     assert max(v["data_offsets"][1] for k, v in header.items() if k != "__metadata__") == len(data) - 8 - length
+
+
+def test_the_card_names_the_terms_and_repeats_no_figure() -> None:
+    """Figures stand in one place, where a new network's replace them."""
+    card = (HERE / "card.md").read_text(encoding="utf-8")
+    assert progression.INFO.licence in card
+    assert "10.7937/K9/TCIA.2018.15quzvnb" in card
+    for section in ("Intended use", "Out of scope", "Trained on", "Known failures"):
+        assert f"\n## {section}\n" in card
+    assert not re.search(r"\b0\.\d|\d ?%", card.replace("10.1016/j.neuroimage.2010.07.033", ""))
+    where = re.search(r'See "(.+)" in `(.+)`', card)
+    assert where is not None
+    assert f"\n## {where[1]}\n" in (HERE.parents[2] / where[2]).read_text(encoding="utf-8")
 
 
 def test_importing_it_does_not_import_torch() -> None:

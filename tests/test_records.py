@@ -95,9 +95,17 @@ def test_a_slice_of_a_volume_is_read_from_it(tmp_path: Path) -> None:
     plain = save_nifti(tmp_path / "y.nii", BLOCK)
     for record, more in (
         (Record("y#coronal-3", plain, at=SliceRef("coronal", 3)), 0),
-        (Record("x#coronal-3", path, at=SliceRef("coronal", 3), channel=1), 1000),
+        (Record("x#coronal-3", path, at=SliceRef("coronal", 3, channel=1)), 1000),
     ):
         assert (record.read().pixels == BLOCK[:, 3, :].T[::-1, ::-1] + more).all()
+
+
+def test_a_spacing_that_is_a_placeholder_is_unknown(tmp_path: Path) -> None:
+    record = Record("x#axial-0", save_nifti(tmp_path / "x.nii", BLOCK), at=SliceRef("axial", 0))
+    assert record.read().spacing is not None
+    bare = replace(record, spaced=False).read()
+    assert bare.spacing is None
+    assert (bare.pixels == record.read().pixels).all()
 
 
 def test_the_fingerprint_of_a_series_is_of_its_files(tmp_path: Path) -> None:

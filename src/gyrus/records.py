@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gyrus.errors import InputError
-from gyrus.io import Image, SliceRef, read_image, read_volume
+from gyrus.io import Image, SliceRef, read_image
 
 PLANES = ("axial", "coronal", "sagittal")
 
@@ -47,7 +47,7 @@ class Record:
         subset: the part of an official split the slice ships in ("Training", "Testing", "fold-1"), or None.
         source: the name of the dataset it comes from.
         at: which slice of a volume it is, or None where the file is one slice.
-        channel: which volume of a 4-D file, or None where there is one.
+        spaced: whether the spacing that the file states is real; False where it is known to be a placeholder.
     """
 
     id: str
@@ -60,17 +60,16 @@ class Record:
     subset: str | None = None
     source: str = "files"
     at: SliceRef | None = None
-    channel: int | None = None
+    spaced: bool = True
 
     def read(self) -> Image:
-        """Read the pixels from disk.
+        """Read the pixels from disk; a spacing that is a placeholder is left out.
 
         Raises:
             InputError: the file is missing, damaged, or not an image gyrus reads; the message names it.
         """
-        if self.at is None or self.channel is None:
-            return read_image(self.path, self.at)
-        return read_volume(self.path, self.channel).take(self.at.plane, self.at.index)
+        image = read_image(self.path, self.at)
+        return image if self.spaced else replace(image, spacing=None)
 
     def read_mask(self, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
         """Return the tumour mask, (H, W) boolean on the image's grid, or None where there is none.

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from gyrus.io import Image
 from gyrus.preprocess import head_mask
@@ -27,8 +26,6 @@ _RING_BRIGHT = 0.9
 _OBJECT = 0.06  # of the range off the background
 _GAP = 0.1  # of a line that objects may fill where two panels meet: letters, a scale
 _PANEL, _FULL = 0.12, 0.25  # of the picture's side that a panel spans, and of a line that a head fills where widest
-_COLOURED = 0.05  # of full scale between a pixel's channels; compression leaves less in grey pictures
-_RASTER = ("PNG", "JPEG", "TIFF", "BMP")
 
 Grey = NDArray[np.float32]
 
@@ -51,7 +48,7 @@ class Appearance:
         white: pixels inside the frame at the upper end of the range.
         ring: the part of the head that the largest white line or area encloses.
         panels: (across, down), pictures that gaps tell apart.
-        coloured: pixels whose colour channels differ.
+        coloured: pixels whose colour channels differ visibly, see :class:`gyrus.io.Image`.
     """
 
     shape: tuple[int, int]
@@ -96,7 +93,7 @@ def appearance(record: Record) -> Appearance:
         white=float((exact >= 1 - _NEAR_TOP).mean()),
         ring=_ring(_scaled(small, small.min(), small.max()), small),
         panels=_panels(_scaled(small, small.min(), small.max())),
-        coloured=_coloured(record, image),
+        coloured=float(image.meta.get("coloured", 0)),
     )
 
 
@@ -187,12 +184,3 @@ def _count_panels(filled: NDArray[np.floating]) -> int:
         bool(end - start >= _PANEL * len(filled) and filled[start:end].max() >= _FULL)
         for start, end in zip(starts, ends, strict=True)
     )
-
-
-def _coloured(record: Record, image: Image) -> float:
-    """Return the share of coloured pixels; the file is opened again where there are any, as :class:`Image` is grey."""
-    if image.meta.get("colour", 0) <= _COLOURED or image.meta["format"] not in _RASTER:
-        return 0.0
-    with Pillow.open(record.path) as picture:
-        rgb = np.asarray(picture.convert("RGB"))
-    return float((np.ptp(rgb, axis=2) > 255 * _COLOURED).mean())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,13 +74,15 @@ def write_audit_page(target: Path, found: Examined, value: Mapping[str, Any]) ->
     """
     draw = _Drawer(found.dataset)
     kinds = _by_kind(found.findings)
+    pictures = dict(zip((record.id for record in found.dataset), found.copies.cluster_of(), strict=True))
     copied = [draw.gallery(k, _varied(kinds.pop(k, ()))) for k in (leaks.LEAK, leaks.ACROSS, leaks.WITHIN)]
-    named = [draw.gallery(k, _first(12, kinds.pop(k, ()))) for k in labels.KINDS]
+    named = [draw.gallery(k, _distinct(12, kinds.pop(k, ()), pictures)) for k in labels.KINDS]
     content = {
         "value": value,
+        "within": _within(found),
         "copied": [g for g in copied if g.total],
         "labelled": [g for g in named if g.total],
-        "quality": [draw.gallery(kind, _first(8, findings)) for kind, findings in kinds.items()],
+        "quality": [draw.gallery(kind, _distinct(8, findings, pictures)) for kind, findings in kinds.items()],
         "driven": list(draw.drivers(value["shortcuts"])),
         "rows": found.findings[:_ROWS],
         "contradiction": labels.CONTRADICTION,
@@ -87,6 +90,16 @@ def write_audit_page(target: Path, found: Examined, value: Mapping[str, Any]) ->
         "title": " + ".join(d["called"] for d in value["datasets"]),
     }
     write_page(target, render(_TEMPLATE, content))
+
+
+def _within(found: Examined) -> dict[str, int]:
+    """Return, for each dataset, how many slices have a copy in that same dataset."""
+    sources = [record.source for record in found.dataset]
+    counts = dict.fromkeys(sources, 0)
+    for cluster in found.copies.clusters:
+        for source, n in Counter(sources[i] for i in cluster).items():
+            counts[source] += n if n > 1 else 0
+    return counts
 
 
 def _by_kind(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
@@ -99,8 +112,12 @@ def _by_kind(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
 Chosen = tuple[int, Sequence[Finding]]
 
 
-def _first(n: int, findings: Sequence[Finding]) -> Chosen:
-    return len(findings), findings[:n]
+def _distinct(n: int, findings: Sequence[Finding], pictures: Mapping[str, int]) -> Chosen:
+    """Choose the first n of different pictures; ``pictures`` numbers the slices, copies alike."""
+    of_picture: dict[int, Finding] = {}
+    for finding in findings:
+        of_picture.setdefault(pictures[finding.slices[0]], finding)
+    return len(findings), list(of_picture.values())[:n]
 
 
 def _varied(findings: Sequence[Finding]) -> Chosen:

@@ -268,16 +268,15 @@ def case_records(
         cut = plane or case.plane or grid.acquired
         name = relative_name(ref.path, cases.root)
         for index in chosen(slices, grid.count(cut), f"{ref.path} ({cut})"):
-            at = SliceRef(cut, index)
             records.append(
                 Record(
                     id=f"{name}#{cut}-{index}",
                     path=ref.path,
-                    at=at,
-                    channel=ref.channel,
+                    at=SliceRef(cut, index, ref.channel),
+                    spaced=case.spaced,
                     patient=case.patient,
                     study=case.study,
-                    mask=None if case.labels is None else LabelMask(case.labels, at, region),
+                    mask=None if case.labels is None else LabelMask(case.labels, SliceRef(cut, index), region),
                     plane=cut,
                     source=cases.info.name,
                 )

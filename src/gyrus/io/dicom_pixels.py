@@ -13,7 +13,7 @@ from gyrus.errors import InputError, MissingExtraError
 from gyrus.io.codestreams import frame_size, is_sound_lossless
 from gyrus.io.dicom import PALETTE, Frame, Header, explained, mirror_sum, read_dataset, transfer_syntax, white_is_low
 from gyrus.io.image import Image
-from gyrus.io.raster import _luminance
+from gyrus.io.raster import NO_TINT, Tint, _luminance
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -38,8 +38,14 @@ def read_displayed(header: Header) -> Image:
         InputError, MissingExtraError: as :func:`read_frames`.
     """
     (frame,) = header.frames
-    ((pixels, colour),) = read_frames(header)
-    meta = {**header.meta, "colour": colour, "window": frame.window, "spacing_where": frame.spacing_where}
+    ((pixels, tint),) = read_frames(header)
+    meta = {
+        **header.meta,
+        "colour": tint.most,
+        "coloured": tint.share,
+        "window": frame.window,
+        "spacing_where": frame.spacing_where,
+    }
     return Image(pixels, frame.spacing, meta)
 
 
@@ -59,11 +65,11 @@ def windowed(image: Image) -> Image:
     return Image(np.clip(ramp, 0, 1) * np.float32(255), image.spacing, {**image.meta, "window": None})
 
 
-def read_frames(header: Header) -> Iterator[tuple[NDArray[np.float32], float]]:
+def read_frames(header: Header) -> Iterator[tuple[NDArray[np.float32], Tint]]:
     """Decode the frames in stored order.
 
     Yields:
-        (pixels, colour): (H, W) float32 in the file's units, and how far it is from grey (see :class:`Image`).
+        (pixels, tint): (H, W) float32 in the file's units, and how far they were from grey.
 
     Raises:
         InputError: the pixels are damaged, cut short, not finite or of another size than the header says.
@@ -130,7 +136,7 @@ def _decoded(dataset: Dataset) -> NDArray[Any]:
 
 def _grey(
     path: Path, dataset: Dataset, frame: Frame, stored: NDArray[Any], shape: tuple[int, int]
-) -> tuple[NDArray[np.float32], float]:
+) -> tuple[NDArray[np.float32], Tint]:
     """Take one frame's stored numbers to (H, W) float32 in the file's units, and say how far from grey they were."""
     if stored.shape[:2] != shape:
         raise InputError(f"{path} holds pixels of another size than its header says: restore it from its source")
@@ -143,7 +149,7 @@ def _grey(
         raise InputError(f"{path} holds {wrong} NaN or infinite pixels: replace them before reading")
     if stored.dtype.kind in "iu" and stored.dtype.itemsize > 2 and np.abs(stored.astype(np.float64)).max() > 2**24:
         raise InputError(f"{path} holds whole numbers beyond 16,777,216, which lose digits: save it as 16-bit")
-    return pixels, 0.0
+    return pixels, NO_TINT
 
 
 def _values(path: Path, dataset: Dataset, frame: Frame, stored: NDArray[Any]) -> NDArray[Any]:

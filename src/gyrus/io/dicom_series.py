@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gyrus.errors import InputError
 from gyrus.io.dicom import Frame, Header, find_header, is_dicom, read_header
 from gyrus.io.dicom_pixels import read_frames
+from gyrus.io.raster import Tint
 from gyrus.io.volume import Grid, Volume, check_affine, check_voxels, reorient, to_canonical
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -99,8 +100,8 @@ def read_dicom_grid(path: Path) -> Grid:
     """
     path = Path(path)
     headers = _one_series(path)
-    lattice = _lattice(path, headers)
-    _, shape, affine, _ = to_canonical(_stored_shape(path, headers), lattice.affine)
+    stored = _stored_shape(path, headers)  # first: what does not belong together has no lattice to speak of
+    _, shape, affine, _ = to_canonical(stored, _lattice(path, headers).affine)
     return Grid(shape, affine)
 
 
@@ -140,17 +141,18 @@ def _volume(where: Path, headers: Sequence[Header]) -> Volume:
     lattice = _lattice(where, headers)
     place = {flat: s for s, flat in enumerate(lattice.order)}
     voxels = np.empty(shape, dtype=np.float32, order="F")
-    colour, flat = 0.0, 0
+    tints: list[Tint] = []
     for header in headers:
-        for pixels, off in read_frames(header):
-            voxels[:, :, place[flat]] = pixels.T
-            colour, flat = max(colour, off), flat + 1
+        for pixels, tint in read_frames(header):
+            voxels[:, :, place[len(tints)]] = pixels.T
+            tints.append(tint)
     steps, _, affine, codes = to_canonical(shape, lattice.affine)
     first = headers[0]
     meta: dict[str, Any] = {
         **first.meta,
         "bits": max(h.meta["bits"] for h in headers),
-        "colour": colour,
+        "colour": max(tint.most for tint in tints),
+        "coloured": sum(tint.share for tint in tints) / len(tints),
         "window": first.frames[0].window,
         "axes": codes,
         "geometry": lattice.geometry,

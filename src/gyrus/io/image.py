@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+VISIBLE = 0.05
+"""Of full scale between a pixel's channels: an eye sees the tint, and compression leaves less in grey pictures."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Image:
@@ -20,8 +23,9 @@ class Image:
             top and column 0 on the left *as displayed*: an EXIF orientation has been applied. Colour is reduced to
             luminance (ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B).
         spacing: (row, column) distance between pixel centres in millimetres, or None where the file does not say.
-        meta: what else the file says: at least ``format``, ``bits`` per sample, ``channels``, and ``colour``, the
-            largest difference between colour channels relative to full scale (0 for a grey image).
+        meta: what else the file says: at least ``format``, ``bits`` per sample, ``channels``; ``colour``, the
+            largest difference between a pixel's colour channels relative to full scale (0 for a grey image); and
+            ``coloured``, the share of pixels whose channels differ by more than :data:`VISIBLE`.
     """
 
     pixels: NDArray[np.float32]

@@ -78,6 +78,7 @@ def read_nifti(path: Path, channel: int | None = None) -> Volume:
         "bits": 8 * header.dtype.itemsize,
         "channels": 1,
         "colour": 0.0,
+        "coloured": 0.0,
         "axes": codes,
         "geometry": header.geometry,
         "notes": header.notes + surplus,

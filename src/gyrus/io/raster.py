@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from PIL import ImageFile, UnidentifiedImageError
 
 from gyrus.errors import InputError
 from gyrus.io.checks import MAX_PIXELS, brief, check_file, check_size
-from gyrus.io.image import Image
+from gyrus.io.image import VISIBLE, Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 """The file name endings of the formats read here, lower-case; matched without regard to case."""
@@ -59,6 +59,21 @@ class _Header:
     spacing: tuple[float, float] | None
 
 
+class Tint(NamedTuple):
+    """How far colour pixels are from grey.
+
+    Attributes:
+        most: the largest difference between a pixel's channels, relative to full scale.
+        share: of the pixels whose channels differ by more than ``VISIBLE``.
+    """
+
+    most: float
+    share: float
+
+
+NO_TINT = Tint(0.0, 0.0)
+
+
 def read_raster(path: Path) -> Image:
     """Read a PNG, JPEG, TIFF or BMP file, by its content rather than by its name.
 
@@ -68,8 +83,8 @@ def read_raster(path: Path) -> Image:
     a PNG or JPEG is a printing size, not a distance in the patient.
 
     Returns:
-        Image: (H, W) float32 pixels in file units; ``meta`` has format, bits, channels (as stored), colour and
-        orientation (the EXIF value that has been undone, 1 for none).
+        Image: (H, W) float32 pixels in file units; ``meta`` has format, bits, channels (as stored), colour,
+        coloured and orientation (the EXIF value that has been undone, 1 for none).
 
     Raises:
         InputError: missing, empty, damaged, truncated, too large (see ``MAX_PIXELS``), several pages, NaN or infinite
@@ -87,13 +102,14 @@ def read_raster(path: Path) -> Image:
             samples = _wide_colour(path, stream, header, samples)
         if header.white_is_zero and samples.dtype.kind == "u" and samples.itemsize == 2:
             samples = np.asarray(2**header.bits - 1 - samples)  # Pillow turns 1 to 8 bits round, but not these
-    pixels, colour = _luminance(samples)
+    pixels, tint = _luminance(samples)
     _check_pixels(path, pixels, samples)
     meta = {
         "format": header.format,
         "bits": header.bits,
         "channels": header.channels,
-        "colour": colour,
+        "colour": tint.most,
+        "coloured": tint.share,
         "orientation": header.orientation,
     }
     return Image(pixels=pixels, spacing=header.spacing, meta=meta)
@@ -309,18 +325,19 @@ def _orient(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
     return samples
 
 
-def _luminance(samples: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
-    """Return the grey pixels and the largest difference between colour channels relative to full scale."""
+def _luminance(samples: NDArray[Any]) -> tuple[NDArray[np.float32], Tint]:
+    """Return the grey pixels of (H, W) or (H, W, 3) samples, and how far from grey they were."""
     if samples.ndim == 2:
-        return np.ascontiguousarray(samples, dtype=np.float32), 0.0
+        return np.ascontiguousarray(samples, dtype=np.float32), NO_TINT
     red, green, blue = samples[..., 0], samples[..., 1], samples[..., 2]
-    highest = np.maximum(np.maximum(red, green), blue)
-    lowest = np.minimum(np.minimum(red, green), blue)
-    spread = int((highest - lowest).max())
-    if spread == 0:  # exactly the stored value, which the weighted sum only nearly is
-        return np.ascontiguousarray(red, dtype=np.float32), 0.0
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    most = int(spread.max())
+    if most == 0:  # exactly the stored value, which the weighted sum only nearly is
+        return np.ascontiguousarray(red, dtype=np.float32), NO_TINT
     grey = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
-    return np.ascontiguousarray(grey, dtype=np.float32), spread / float(np.iinfo(samples.dtype).max)
+    full = float(np.iinfo(samples.dtype).max)
+    tint = Tint(most / full, np.count_nonzero(spread > VISIBLE * full) / spread.size)
+    return np.ascontiguousarray(grey, dtype=np.float32), tint
 
 
 def _check_pixels(path: Path, pixels: NDArray[np.float32], samples: NDArray[Any]) -> None:

@@ -47,7 +47,7 @@ def read_image(path: Path, at: SliceRef | None = None) -> Image:
     stamp = _stamp(path)
     chosen = _chosen(path, _kept_grid(path, stamp), at)
     with _UNPACKING:
-        volume = _kept_volume(path, stamp)
+        volume = _kept_volume(path, stamp, chosen.channel)
     return volume.take(chosen.plane, chosen.index)
 
 
@@ -177,5 +177,5 @@ def _kept_grid(path: Path, stamp: _Stamp) -> Grid:  # noqa: ARG001 - the stamp i
 
 
 @lru_cache(maxsize=2)
-def _kept_volume(path: Path, stamp: _Stamp) -> Volume:  # noqa: ARG001 - the stamp is part of the key
-    return read_volume(path)
+def _kept_volume(path: Path, stamp: _Stamp, channel: int | None) -> Volume:  # noqa: ARG001 - as above
+    return read_volume(path, channel)

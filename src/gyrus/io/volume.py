@@ -51,6 +51,7 @@ class SliceRef:
         plane: "axial", "coronal" or "sagittal".
         index: which one, from 0: the voxel index along the axis the plane fixes, so it grows towards the patient's
             right, front or top.
+        channel: which volume of a 4-D file, from 0; None where the file holds one.
 
     Raises:
         InputError: no such plane, or a negative index.
@@ -58,6 +59,7 @@ class SliceRef:
 
     plane: str
     index: int
+    channel: int | None = None
 
     def __post_init__(self) -> None:
         if self.plane not in AXIS:
@@ -113,10 +115,10 @@ class Volume:
     Attributes:
         voxels: (I, J, K) float32, finite, in the file's own units after its rescaling.
         affine: (4, 4) float64, voxel index to millimetres in RAS+ world coordinates; invertible.
-        meta: what else the file says, never who the patient is: ``format``, ``bits``, ``channels`` and ``colour`` as in
-            :class:`Image`; ``axes``, the axis codes as stored ("LPS" where index 0, 1, 2 grow to the left, the
-            back and the top); ``geometry``, what the affine rests on; ``notes``, what a reader should know, one
-            sentence each.
+        meta: what else the file says, never who the patient is: ``format``, ``bits``, ``channels``, ``colour`` and
+            ``coloured`` as in :class:`Image`, for all slices together; ``axes``, the axis codes as stored ("LPS" where
+            index 0, 1, 2 grow to the left, the back and the top); ``geometry``, what the affine rests on; ``notes``,
+            what a reader should know, one sentence each.
     """
 
     voxels: NDArray[np.float32]

@@ -20,7 +20,7 @@ _HERE = Path(__file__).parent
 def render(template: Path, content: Mapping[str, Any]) -> str:
     """Return a page: the template, which extends ``page.html.j2``, filled with the content.
 
-    Besides the content, templates know the filters ``number``, ``span`` and ``percent``, and ``plural``.
+    Besides the content, templates know the filters of :mod:`gyrus.page.words`, and ``plural``.
     """
     environment = Environment(
         loader=ChoiceLoader([FileSystemLoader(template.parent), FileSystemLoader(_HERE)]),
@@ -29,7 +29,7 @@ def render(template: Path, content: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": words.number, "span": words.span, "percent": words.percent}
+    environment.filters |= {f.__name__: f for f in (words.number, words.span, words.percent, words.breakable)}
     environment.globals |= {
         "plural": words.plural,
         "version": __version__,

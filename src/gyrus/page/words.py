@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from markupsafe import Markup, escape
+
 Figure = Mapping[str, Any]
 """An interval as ``scores.json`` has it: value, low, high, n, groups; null where undefined."""
 
@@ -25,6 +27,11 @@ def span(figure: Figure | None) -> str:
     if figure is None or figure["low"] is None or figure["high"] is None:
         return ""
     return f"{number(figure['low'])}{' to ' if figure['low'] < 0 else NONE}{number(figure['high'])}"
+
+
+def breakable(text: str) -> Markup:
+    """Return text as HTML in which a line may end after each "/": ids are paths, and long ones."""
+    return escape(text).replace("/", Markup("/<wbr>"))
 
 
 def plural(n: int, word: str, many: str = "") -> str:
