@@ -104,10 +104,20 @@ def models() -> str:
 def methods() -> str:
     """Return the table of explanation methods."""
     rows = [
-        (f"`{m['name']}`", m["title"], f"`{m['formula']}`", "last only" if m["needs_head"] else "any", m["paper"])
+        (
+            f"`{m['name']}`",
+            m["title"],
+            f"`{m['formula']}`",
+            m["direction"],
+            m["where"],
+            m["cost"],
+            ", ".join(f"{option} {value}" for option, value in m["options"].items()),
+            m["paper"],
+        )
         for m in _known()["methods"]
     ]
-    return "\n".join(_table(("name", "", "raw map", "layer", "paper"), rows))
+    head = ("name", "", "raw map", "a large value is", "defined on", "passes for a batch", "options", "paper")
+    return "\n".join(_table(head, rows))
 
 
 def baselines() -> str:
@@ -116,12 +126,44 @@ def baselines() -> str:
     return "\n".join(_table(("name", "what", "is told the class"), rows))
 
 
-def metrics() -> str:
-    """Return the table of localization metrics."""
+def thresholds() -> str:
+    """Return the table of thresholds."""
     rows = [
-        (f"`{m['name']}`", m["title"], f"`{m['formula']}`", m["undefined"], m["paper"]) for m in _known()["metrics"]
+        (
+            f"`{t['name']}`",
+            t["title"],
+            f"`{t['formula']}`",
+            "" if t["default"] is None else f"{t['default']:g}",
+            t["undefined"],
+            t["paper"],
+        )
+        for t in _known()["thresholds"]
     ]
-    return "\n".join(_table(("name", "", "formula", "degenerate maps", "paper"), rows))
+    return "\n".join(_table(("name", "", "kept pixels", "p by default", "degenerate maps", "paper"), rows))
+
+
+def metrics() -> str:
+    """Return one section per family of metrics, each with its table."""
+    from gyrus.tables import limits
+
+    lines: list[str] = []
+    for family in dict.fromkeys(m["family"] for m in _known()["metrics"]):
+        rows = [
+            (
+                f"`{m['name']}`",
+                m["title"],
+                f"`{m['formula']}`",
+                limits(m),
+                m["better"],
+                m["undefined"],
+                m["paper"],
+            )
+            for m in _known()["metrics"]
+            if m["family"] == family
+        ]
+        head = ("name", "", "formula", "range", "better", "degenerate maps", "paper")
+        lines += [f"### {family.capitalize()}", "", *_table(head, rows), ""]
+    return "\n".join(lines)
 
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -130,6 +172,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "models": models,
     "methods": methods,
     "baselines": baselines,
+    "thresholds": thresholds,
     "metrics": metrics,
 }
 

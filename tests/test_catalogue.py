@@ -10,6 +10,7 @@ import torch
 import gyrus
 from gyrus.baselines import list_baselines
 from gyrus.catalogue import info
+from gyrus.evaluate.cards import FAMILIES
 
 
 def test_holds_the_registries_whole() -> None:
@@ -17,10 +18,12 @@ def test_holds_the_registries_whole() -> None:
     assert [d["name"] for d in value["datasets"]] == list(gyrus.list_datasets())
     assert value["models"] == gyrus.list_models()
     assert value["methods"] == gyrus.list_methods()
+    assert value["thresholds"] == gyrus.list_thresholds()
     assert value["metrics"] == gyrus.list_metrics()
+    assert {m["family"] for m in value["metrics"]} == set(FAMILIES)
     assert value["baselines"] == list_baselines()
     assert all(d["title"] and d["licence"] for d in value["datasets"])
-    for key in ("datasets", "models", "methods", "metrics", "baselines"):
+    for key in ("datasets", "models", "methods", "thresholds", "metrics", "baselines"):
         names = [card["name"] for card in value[key]]
         assert len(set(names)) == len(names) > 0
 

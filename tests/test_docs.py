@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import contextlib
 import csv
+import importlib
 import importlib.util
+import inspect
 import io
 import json
 import re
@@ -22,6 +24,8 @@ import pytest
 import yaml
 
 import gyrus
+import gyrus.evaluate
+import gyrus.explain
 from gyrus import cli
 
 ROOT = Path(__file__).parent.parent
@@ -265,17 +269,25 @@ def test_the_command_reference_has_every_command_and_flag() -> None:
 
 def test_the_generated_tables_name_everything() -> None:
     made = hooks()
-    for part, key in (("datasets", "datasets"), ("models", "models"), ("methods", "methods"), ("metrics", "metrics")):
+    for part in ("datasets", "models", "methods", "baselines", "thresholds", "metrics"):
         text = made.PARTS[part]()
-        assert not [row["name"] for row in gyrus.info()[key] if row["name"] not in text]
+        assert not [row["name"] for row in gyrus.info()[part] if row["name"] not in text]
     used = set(re.findall(r"<!-- generated: (\w+) -->", "".join(p.read_text(encoding="utf-8") for p in PAGES)))
     assert used == set(made.PARTS)
 
 
 def test_the_python_reference_has_every_public_name() -> None:
     text = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
-    named = re.findall(r"^::: gyrus\.(\w+)$", text, re.MULTILINE)
-    assert sorted(named) == sorted(n for n in gyrus.__all__ if n != "__version__")
+    named = re.findall(r"^::: (gyrus\.[\w.]+)$", text, re.MULTILINE)
+    assert len(set(named)) == len(named)
+    for name in named:
+        home, _, last = name.rpartition(".")
+        assert inspect.getdoc(getattr(importlib.import_module(home), last)), name
+    assert {n.removeprefix("gyrus.") for n in named if n.count(".") == 1} == {*gyrus.__all__} - {"__version__"}
+    for part in (gyrus.evaluate, gyrus.explain):
+        offered = {n for n in part.__all__ if inspect.isclass(getattr(part, n)) or inspect.isfunction(getattr(part, n))}
+        shown = {n.rpartition(".")[2] for n in named}
+        assert offered <= shown, f"{part.__name__}: {sorted(offered - shown)}"
 
 
 def slug(title: str) -> str:
@@ -586,7 +598,7 @@ def test_the_columns_of_the_tables_are_documented(tutorial: Path) -> None:
     lead = ["file", "id", "patient", "label", "predicted"]
     assert columns(tutorial / "one.csv") == [*lead, *(f"p_{c}" for c in classes), "status"]
     first = ["id", "patient", "label", "tumour_share", "kind", "name", "layer", "target"]
-    metrics = [m["name"] for m in gyrus.list_metrics()]
+    metrics = [m["name"] for m in gyrus.list_metrics("localization")]
     assert metrics[0] == "pointing"
     assert metrics[-1] == "auprc"
     assert columns(tutorial / "run" / "evaluate" / "localization.csv") == [*first, *metrics, "undefined"]

@@ -86,3 +86,28 @@ def test_road(given: dict[str, Any]) -> None:
     ours = probe.road(torch.from_numpy(given["a_batch"][:, 0]), percentages=shares, noise=0.0).hits.float().mean(dim=0)
     assert ours.numpy() == pytest.approx([theirs[p] for p in shares])
     assert 0 < ours.mean() < 1
+
+
+def test_what_it_makes_of_an_empty_mask(given: dict[str, Any]) -> None:
+    """It counts an empty mask as a hit, where there is nothing to hit."""
+    given["s_batch"][:] = False
+    assert all(quantus.PointingGame(**STILL)(**given))
+    assert score_map(given["a_batch"][0, 0], given["s_batch"][0, 0]).reason == "empty mask"
+
+
+def test_what_it_makes_of_ties(given: dict[str, Any]) -> None:
+    """It counts a hit if any of the maxima is inside; here it is the share of them."""
+    given["a_batch"][:] = 0
+    given["a_batch"][:, :, [0, 6], [0, 10]] = 1
+    assert all(quantus.PointingGame(**STILL)(**given))
+    assert score_map(given["a_batch"][0, 0], given["s_batch"][0, 0]).values["pointing"] == 0.5
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_what_it_makes_of_a_map_without_a_positive_value(given: dict[str, Any], value: float) -> None:
+    """It stops the whole batch."""
+    given["a_batch"][0] = value
+    given["a_batch"][1:] = np.minimum(given["a_batch"][1:], value)
+    with pytest.raises(AssertionError):
+        quantus.RelevanceMassAccuracy(**STILL)(**given)
+    assert score_map(given["a_batch"][0, 0], given["s_batch"][0, 0]).values["energy_inside"] == 0

@@ -12,7 +12,9 @@ import types
 import pytest
 
 import gyrus
+import gyrus.evaluate
 
+LAZY = (gyrus, gyrus.evaluate)
 HEAVY = {
     *("torch", "torchvision", "timm", "lightning", "matplotlib", "nilearn", "sklearn", "scipy", "cv2", "h5py"),
     *("numpy", "PIL", "pydantic", "safetensors", "jinja2", "typer", "rich", "pandas", "nibabel"),
@@ -29,25 +31,32 @@ def loaded_by(statement: str, *flags: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-class TestNames:
-    def test_are_those_that_are_fetched_on_first_use(self) -> None:
-        assert gyrus.__all__ == sorted(gyrus.__all__)
-        assert len(set(gyrus.__all__)) == len(gyrus.__all__)
-        assert set(gyrus.__all__) == {*gyrus._HOME, "__version__"}
-        assert dir(gyrus) == sorted(gyrus.__all__)
+def names(package: types.ModuleType) -> list[str]:
+    """Return what a package offers, its version aside."""
+    return [name for name in package.__all__ if name != "__version__"]
 
-    def test_type_checkers_see_the_same(self) -> None:
+
+class TestNames:
+    @pytest.mark.parametrize("package", LAZY)
+    def test_are_those_that_are_fetched_on_first_use(self, package: types.ModuleType) -> None:
+        assert package.__all__ == sorted(package.__all__)
+        assert len(set(package.__all__)) == len(package.__all__)
+        assert sorted(names(package)) == sorted(package._HOME)
+        assert dir(package) == sorted(package.__all__)
+
+    @pytest.mark.parametrize("package", LAZY)
+    def test_type_checkers_see_the_same(self, package: types.ModuleType) -> None:
         """The imports for type checkers name every public thing, from where it is fetched."""
-        source = inspect.getsource(gyrus).split("if TYPE_CHECKING:\n")[1].split("\n_HOMES")[0]
+        source = inspect.getsource(package).split("if TYPE_CHECKING:\n")[1].split("\n_HOMES")[0]
         seen: dict[str, object] = {}
         exec(inspect.cleandoc(source), seen)
         del seen["__builtins__"]
-        assert seen == {name: getattr(gyrus, name) for name in gyrus._HOME}
+        assert seen == {name: getattr(package, name) for name in package._HOME}
 
-    @pytest.mark.parametrize("name", sorted(set(gyrus.__all__) - {"__version__"}))
-    def test_can_be_imported_and_is_documented(self, name: str) -> None:
-        thing = getattr(gyrus, name)
-        assert thing is getattr(importlib.import_module(gyrus._HOME[name]), name)
+    @pytest.mark.parametrize(("package", "name"), [(package, name) for package in LAZY for name in names(package)])
+    def test_can_be_imported_and_is_documented(self, package: types.ModuleType, name: str) -> None:
+        thing = getattr(package, name)
+        assert thing is getattr(importlib.import_module(package._HOME[name]), name)
         assert inspect.isclass(thing) or inspect.isfunction(thing)
         assert thing.__name__ == name
         assert thing.__module__.startswith("gyrus.")
@@ -56,9 +65,10 @@ class TestNames:
         own = [m for m, value in vars(thing).items() if isinstance(value, types.FunctionType) and m[0] != "_"]
         assert [m for m in own if inspect.isclass(thing) and not inspect.getdoc(getattr(thing, m))] == []
 
-    def test_functions_have_types_throughout(self) -> None:
-        for name in gyrus.__all__:
-            thing = getattr(gyrus, name)
+    @pytest.mark.parametrize("package", LAZY)
+    def test_functions_have_types_throughout(self, package: types.ModuleType) -> None:
+        for name in names(package):
+            thing = getattr(package, name)
             if inspect.isfunction(thing):
                 signature = inspect.signature(thing)
                 assert signature.return_annotation is not inspect.Signature.empty, name
@@ -73,6 +83,8 @@ class TestNames:
     def test_an_unknown_name_is_an_attribute_error(self) -> None:
         with pytest.raises(AttributeError, match="has no attribute 'guess'"):
             _ = gyrus.guess
+        with pytest.raises(AttributeError, match="has no attribute 'guess'"):
+            _ = gyrus.evaluate.guess
         with pytest.raises(ImportError):
             exec("from gyrus import guess")
 
@@ -102,6 +114,7 @@ class TestImport:
             ("import gyrus.records", {"torch", "matplotlib", "nilearn", "h5py", "scipy", "sklearn", "pandas"}),
             ("import gyrus.cli", {"torch", "matplotlib", "nilearn", "h5py", "scipy", "sklearn", "timm", "lightning"}),
             ("import gyrus.report", {"torch", "torchvision", "timm", "lightning", "nilearn", "h5py"}),
+            ("from gyrus.evaluate import evaluate_run, score_map, score_kept, ssim", {"torch", "matplotlib"}),
             ("import gyrus.rundata, gyrus.maps, gyrus.predictions", {"torch", "matplotlib", "nilearn", "h5py"}),
             ("import gyrus.datasets, gyrus.splits, gyrus.phantom", {"torch", "matplotlib", "nilearn", "h5py"}),
         ],

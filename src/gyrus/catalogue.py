@@ -10,7 +10,7 @@ from gyrus._version import __version__
 
 
 def info() -> dict[str, Any]:
-    """Return every dataset, model, method, baseline, and metric, with versions and what this machine offers."""
+    """Return everything known by name, one list of cards per kind, with versions and what this machine offers."""
     import torch
 
     from gyrus.baselines import list_baselines
@@ -18,6 +18,7 @@ def info() -> dict[str, Any]:
     from gyrus.evaluate import list_metrics
     from gyrus.explain import list_methods
     from gyrus.models import list_models
+    from gyrus.thresholds import list_thresholds
     from gyrus.training import hardware_bf16
 
     return {
@@ -32,5 +33,6 @@ def info() -> dict[str, Any]:
         "models": list_models(),
         "methods": list_methods(),
         "baselines": list_baselines(),
+        "thresholds": list_thresholds(),
         "metrics": list_metrics(),
     }

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+Family = Literal["localization", "boundary", "faithfulness", "robustness", "sanity", "agreement", "truth-free"]
+"""What a metric asks: is the map where the tumour is; does what it keeps have the tumour's outline; does the network
+need what it marks; does it hold still under noise; does it depend on what was learned; is it like another map; and what
+it says of itself."""
+
+FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,23 +19,23 @@ class Card:
 
     Attributes:
         name: in tables and files.
-        family: "localization", "boundary", "faithfulness", "robustness", "sanity", "agreement" or "truth-free".
+        family: one of :data:`FAMILIES`.
         title: for people.
         formula: in plain text.
         paper: authors, year, and the equation where there is one.
         undefined: what it returns where a map or mask is degenerate.
-        low: the least value; None where there is none.
+        low: the least value.
         high: the greatest; None where there is none.
         better: "higher", "lower", or "neither" for a number that describes and does not judge.
     """
 
     name: str
-    family: str
+    family: Family
     title: str
     formula: str
     paper: str
     undefined: str
-    low: float | None = 0.0
+    low: float = 0.0
     high: float | None = 1.0
     better: Literal["higher", "lower", "neither"] = "higher"
 

@@ -222,8 +222,3 @@ def undefined_because(placed: NDArray[np.float32], mask: NDArray[np.bool_]) -> s
     if mask.all():
         return "full mask"
     return "" if np.isfinite(placed).all() else "non-finite map"
-
-
-def list_metrics() -> list[dict[str, str]]:
-    """Return one JSON-able card per localization metric; all lie in [0, 1] and higher is better."""
-    return [{f: getattr(m, f) for f in ("name", "title", "formula", "paper", "undefined")} for m in METRICS.values()]

@@ -6,22 +6,19 @@ from typing import Any
 
 from gyrus.errors import InputError
 from gyrus.evaluate import agreement, boundaries, faithfulness, ranking, robustness, sanity, truthfree
-from gyrus.evaluate.cards import Card
+from gyrus.evaluate.cards import FAMILIES, Card
 
-CARDS: dict[str, Card] = {
-    card.name: card
-    for cards in (
-        tuple(metric.card for metric in ranking.METRICS.values()),
-        boundaries.CARDS,
-        faithfulness.CARDS,
-        robustness.CARDS,
-        sanity.CARDS,
-        agreement.CARDS,
-        truthfree.CARDS,
-    )
-    for card in cards
-}
-FAMILIES = tuple(dict.fromkeys(card.family for card in CARDS.values()))
+_EVERY: tuple[Card, ...] = (
+    *(metric.card for metric in ranking.METRICS.values()),
+    *boundaries.CARDS,
+    *faithfulness.CARDS,
+    *robustness.CARDS,
+    *sanity.CARDS,
+    *agreement.CARDS,
+    *truthfree.CARDS,
+)
+CARDS: dict[str, Card] = {c.name: c for c in sorted(_EVERY, key=lambda card: FAMILIES.index(card.family))}
+"""Name -> card, family by family."""
 
 
 def list_metrics(family: str | None = None) -> list[dict[str, Any]]:

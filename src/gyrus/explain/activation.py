@@ -24,7 +24,6 @@ _SHARPNESS = 2.0  # gamma of LayerCAM's eq. 9
 @partial(
     LayerMethod,
     name="cam",
-    title="CAM",
     paper="Zhou et al. 2016, eq. 2",
     formula="sum_k w_k A_k, w the head's weights for the class",
     signed=True,
@@ -39,7 +38,6 @@ def cam(a: Tensor, _g: Tensor, weight: Tensor | None) -> Tensor:
 @partial(
     LayerMethod,
     name="gradcam",
-    title="Grad-CAM",
     paper="Selvaraju et al. 2017, eq. 1-2",
     formula="sum_k mean_ij(G_k) A_k",
     signed=True,
@@ -52,7 +50,6 @@ def gradcam(a: Tensor, g: Tensor, _weight: Tensor | None) -> Tensor:
 @partial(
     LayerMethod,
     name="gradcam++",
-    title="Grad-CAM++",
     paper="Chattopadhay et al. 2018, eq. 19 with exp as the last layer's activation",
     formula="sum_k [sum_ij alpha_k relu(G_k)] A_k, alpha_k = G_k^2 / (2 G_k^2 + G_k^3 sum_ab A_k + 1e-6)",
     signed=True,
@@ -72,7 +69,6 @@ def gradcam_plus_plus(a: Tensor, g: Tensor, _weight: Tensor | None) -> Tensor:
 @partial(
     LayerMethod,
     name="xgradcam",
-    title="XGrad-CAM",
     paper="Fu et al. 2020, eq. 8",
     formula="sum_k [sum_ij(G_k A_k) / (sum_ij A_k + 1e-7)] A_k",
     signed=True,
@@ -85,7 +81,6 @@ def xgradcam(a: Tensor, g: Tensor, _weight: Tensor | None) -> Tensor:
 @partial(
     LayerMethod,
     name="hirescam",
-    title="HiResCAM",
     paper="Draelos & Carin 2020, eq. 4",
     formula="sum_k G_k A_k",
     signed=True,
@@ -98,7 +93,6 @@ def hirescam(a: Tensor, g: Tensor, _weight: Tensor | None) -> Tensor:
 @partial(
     LayerMethod,
     name="layercam",
-    title="LayerCAM",
     paper="Jiang et al. 2021, eq. 6-7",
     formula="sum_k relu(G_k) A_k",
     signed=True,
@@ -111,7 +105,6 @@ def layercam(a: Tensor, g: Tensor, _weight: Tensor | None) -> Tensor:
 @partial(
     LayerMethod,
     name="elementwise",
-    title="Element-wise Grad-CAM",
     paper="Gildenblat et al. 2021, the package grad-cam",
     formula="sum_k relu(G_k A_k)",
     signed=False,
@@ -124,7 +117,6 @@ def elementwise(a: Tensor, g: Tensor, _weight: Tensor | None) -> Tensor:
 @partial(
     LayerMethod,
     name="eigencam",
-    title="Eigen-CAM",
     paper="Muhammad & Yeasin 2020; channels centred, as in the package grad-cam",
     formula="X v_1, X = A, each channel centred, v_1 its first principal axis, cov(map, sum_k A_k) >= 0",
     signed=True,
@@ -138,7 +130,6 @@ def eigencam(a: Tensor, _g: Tensor, _weight: Tensor | None) -> Tensor:
 @partial(
     LayerMethod,
     name="eigengradcam",
-    title="Eigen-Grad-CAM",
     paper="Gildenblat et al. 2021, the package grad-cam, after Muhammad & Yeasin 2020",
     formula="X v_1, X = G A, each channel centred, v_1 its first principal axis, cov(map, sum_k X_k) >= 0",
     signed=True,
@@ -152,7 +143,6 @@ def eigengradcam(a: Tensor, g: Tensor, _weight: Tensor | None) -> Tensor:
     FusedMethod,
     base=layercam,
     name="layercam-fused",
-    title="LayerCAM, fused",
     paper="Jiang et al. 2021, eq. 9",
     formula="max over layers of tanh(2 M / max_ij M), M = relu(LayerCAM), bilinear to the largest layer",
     signed=False,

@@ -8,6 +8,8 @@ from typing import Any, Final, Literal
 
 from torch import Tensor
 
+from gyrus.titles import METHOD_TITLES
+
 Direction = Literal["evidence", "sensitivity", "activity"]
 """What a larger value says: it argues for the class (a negative one against it); the class score reacts more there,
 either way; the layer is more active there, whatever the class."""
@@ -33,7 +35,6 @@ class Method:
 
     Attributes:
         name: in the registry, on the command line, in tables.
-        title: as its paper writes it.
         paper: authors, year, equation.
         formula: of the raw map, in plain text; A is the layer's activation, G the gradient of the class score s there,
             x the input; sums over k are over channels, over ij over positions.
@@ -45,7 +46,6 @@ class Method:
     """
 
     name: str
-    title: str
     paper: str
     formula: str
     signed: bool
@@ -53,6 +53,11 @@ class Method:
     where: Where = "any layer"
     cost: str = "one pass, shared"
     options: Mapping[str, Option] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """As its paper writes it."""
+        return METHOD_TITLES[self.name]
 
     @property
     def needs_head(self) -> bool:

@@ -15,7 +15,6 @@ from gyrus.explain.subject import Subject
 @partial(
     InputMethod,
     name="saliency",
-    title="Saliency",
     paper="Simonyan et al. 2014, sec. 3.1",
     formula="max_c |ds/dx_c|",
     signed=False,
@@ -30,7 +29,6 @@ def saliency(_x: Tensor, gradient: Tensor) -> Tensor:
 @partial(
     InputMethod,
     name="inputxgradient",
-    title="Input x gradient",
     paper="Shrikumar et al. 2016",
     formula="sum_c x_c ds/dx_c",
     signed=True,
@@ -44,7 +42,6 @@ def input_x_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 @partial(
     RepeatedMethod,
     name="integrated-gradients",
-    title="Integrated gradients",
     paper="Sundararajan et al. 2017, eq. 1, by Gauss-Legendre quadrature",
     formula="sum_c (x_c - b) integral_0^1 ds/dx_c(b + t (x - b)) dt; adds up to s(x) - s(b)",
     signed=True,
@@ -65,7 +62,6 @@ def integrated_gradients(subject: Subject, *, steps: int, baseline: float) -> Te
 @partial(
     RepeatedMethod,
     name="smoothgrad",
-    title="SmoothGrad",
     paper="Smilkov et al. 2017",
     formula="max_c |mean over samples of ds/dx_c(x + e)|, e ~ N(0, [noise (max x - min x)]^2)",
     signed=False,

@@ -17,7 +17,6 @@ from gyrus.explain.subject import BATCH, Subject
 @partial(
     RepeatedMethod,
     name="scorecam",
-    title="Score-CAM",
     paper="Wang et al. 2020, alg. 1",
     formula="sum_k softmax_k(s(x H_k)) A_k, H_k = A_k enlarged bilinearly and scaled to 0..1",
     signed=True,
@@ -44,7 +43,6 @@ def scorecam(subject: Subject) -> Tensor:
 @partial(
     RepeatedMethod,
     name="ablationcam",
-    title="Ablation-CAM",
     paper="Desai & Ramaswamy 2020, sec. 3",
     formula="sum_k [(s - s_k) / |s|] A_k, s_k the score with channel k set to zero",
     signed=True,
@@ -73,7 +71,6 @@ def ablationcam(subject: Subject) -> Tensor:
 @partial(
     RepeatedMethod,
     name="occlusion",
-    title="Occlusion",
     paper="Zeiler & Fergus 2014, sec. 4.2",
     formula="mean over the squares that cover a pixel of s(x) - s(x with the square set to b)",
     signed=True,
@@ -100,7 +97,6 @@ def occlusion(subject: Subject, *, window: int, stride: int, baseline: float) ->
 @partial(
     RepeatedMethod,
     name="rise",
-    title="RISE",
     paper="Petsiuk et al. 2018, sec. 3",
     formula="sum over masks m of p(class | x m) m, divided by their number and by the share kept",
     signed=False,

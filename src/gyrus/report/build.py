@@ -14,6 +14,7 @@ from gyrus.page import render, write_page
 from gyrus.report import figures, gallery, panels, tables, words
 from gyrus.report.comparison import Contest, find_contest
 from gyrus.report.source import Source, read_source
+from gyrus.titles import METHOD_TITLES
 
 REPORT = "report.html"
 _TEMPLATE = Path(__file__).parent / "report.html.j2"
@@ -52,7 +53,7 @@ def _content(source: Source, progress: Progress | None) -> dict[str, Any]:
     return {
         "row_title": words.row_title,
         "target_words": words.target_words,
-        "method_titles": words.METHOD_TITLES,
+        "method_titles": METHOD_TITLES,
         "metric_groups": words.METRIC_GROUPS,
         "summary_columns": tables.SUMMARY,
         "class_columns": tables.PER_CLASS,

@@ -17,7 +17,7 @@ from gyrus.records import Record
 from gyrus.report import panels
 from gyrus.report.comparison import Contest
 from gyrus.report.source import RowId, SliceScore, Source, row_id
-from gyrus.report.words import METHOD_TITLES
+from gyrus.titles import METHOD_TITLES
 
 SURE = 0.95
 _SHOWN = 4

@@ -6,17 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from gyrus.baselines import BASELINES
+from gyrus.titles import METHOD_TITLES
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
-METHOD_TITLES = {
-    "cam": "CAM",
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "xgradcam": "XGrad-CAM",
-    "hirescam": "HiResCAM",
-    "layercam": "LayerCAM",
-}
 METRIC_GROUPS = (
     ("Peak", (("pointing", "Pointing"),)),
     ("Cut at 95th percentile", (("iou_p95", "IoU"), ("dice_p95", "Dice"))),
