@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "gyrus"
 
 # From the ground up. What stands on one floor does not know of each other; imports inside functions count too.
 FLOORS = (
-    {"_version", "augment", "confusion", "errors", "findings", "headline", "intervals", "regions"},
+    {"_version", "augment", "confusion", "errors", "findings", "headline", "intervals", "regions", "titles"},
     {"artifacts", "devices", "epochs", "io", "options", "page", "thresholds"},
     {"geometry", "predictions", "preprocess", "records"},
     {"baselines", "datasets", "loading", "maps", "models"},
@@ -25,7 +25,8 @@ FLOORS = (
     {"data_verbs", "splits"},
     {"audit", "rundata", "training"},
     {"evaluate", "report", "stages"},
-    {"catalogue", "demo"},
+    {"catalogue", "demo", "leaderboard"},
+    {"stage_verbs"},
     {"cli"},
     {"__main__"},
 )

@@ -32,7 +32,8 @@ CARDS = {
         "options",
     },
     "baselines": {"name", "title", "per_class"},
-    "metrics": {"name", "title", "formula", "paper", "undefined"},
+    "thresholds": {"name", "title", "formula", "paper", "undefined", "default"},
+    "metrics": {"name", "family", "title", "formula", "paper", "undefined", "low", "high", "better"},
 }  # fmt: skip
 LEAK = "RECORD-WISE: slices of one patient may be on both sides, so test figures are optimistic"
 

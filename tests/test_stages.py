@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from gyrus.maps import Maps
 from gyrus.models import load_model
 from gyrus.predictions import Predictions
 from gyrus.splits import Split
-from gyrus.stages import explain_files, explain_run, predict_files, predict_run, records_in
+from gyrus.stages import explain_files, explain_run, predict_files, predict_run, records_in, train_run
+from gyrus.training import make_config
 
 
 def picture(path: Path) -> Path:
@@ -157,3 +159,14 @@ class TestFiles:
         mixed = [tiny_phantom, sorted((tiny_phantom / "masks").iterdir())[0]]
         maps = explain_files(trained, mixed, tmp_path / "b", methods=["cam"], device="cpu")
         assert [k.target for k in maps.arrays] == ["predicted"]
+
+
+def test_training_opens_data_and_split_and_returns_the_table(
+    tiny_phantom: Path, tiny_split: Path, tmp_path: Path
+) -> None:
+    config = make_config(size=32, epochs=1, pretrained="none")
+    value = train_run(tiny_phantom, tiny_split, config, tmp_path / "run")
+    assert json.loads(json.dumps(value))["classes"] == ["glioma", "meningioma", "no_tumor", "pituitary"]
+    assert value["chosen_epoch"] == 1
+    assert {"epoch", "train_loss", "val_macro_f1"} <= set(value["epochs"][0])
+    assert "no patient is on both sides" in value["statement"]

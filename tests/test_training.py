@@ -25,7 +25,7 @@ from gyrus.loading import load_slices
 from gyrus.models import Classifier, create_model, load_model
 from gyrus.records import Dataset
 from gyrus.splits import Split, holdout
-from gyrus.training import TrainConfig, _SliceBatches, fit, make_config, train_run
+from gyrus.training import TrainConfig, _SliceBatches, fit, make_config
 
 # lightning 2.6 asks torch 2.15 for something that it announces to drop; nothing a caller of Trainer can change
 
@@ -397,15 +397,6 @@ def test_a_recipe_from_plain_values() -> None:
     for fields in ({"epochs": 0}, {"batch_size": 1}, {"modle": "x"}, {"augment": {"flip": 2}}):
         with pytest.raises(InputError, match=next(iter(fields))):
             make_config(**fields)
-
-
-def test_train_run_opens_data_and_split_and_returns_the_table(few: Dataset, tmp_path: Path) -> None:
-    holdout(few, (0.5, 0.25, 0.25)).save(tmp_path / "split.json")
-    value = train_run(few.root, tmp_path / "split.json", small_config(epochs=1), tmp_path / "run")
-    assert json.loads(json.dumps(value))["classes"] == ["glioma", "meningioma"]
-    assert value["chosen_epoch"] == 1
-    assert [list(row) for row in value["epochs"]] == [COLUMNS]
-    assert "no patient is on both sides" in value["statement"]
 
 
 def test_every_pass_has_its_own_order_and_holds_each_slice_once() -> None:

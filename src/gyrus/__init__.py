@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gyrus.duplicates import Copies, find_copies
     from gyrus.errors import GyrusError, InputError, MissingExtraError
     from gyrus.evaluate import evaluate_run, list_metrics, score_classification, score_map
-    from gyrus.explain import Explainer, explain_records, list_methods
+    from gyrus.explain import Explainer, attribute, explain_records, list_methods
     from gyrus.geometry import restore, to_nifti
     from gyrus.groups import Groups, group_slices
     from gyrus.inference import predict
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from gyrus.records import Dataset, Record
     from gyrus.report import write_report
     from gyrus.splits import Split, holdout, kfold, official, split_dataset
-    from gyrus.stages import explain_files, explain_run, predict_files, predict_run
-    from gyrus.training import TrainConfig, fit, train_run
+    from gyrus.stages import explain_files, explain_run, predict_files, predict_run, train_folds, train_run
+    from gyrus.thresholds import find_threshold, list_thresholds
+    from gyrus.training import TrainConfig, fit
 
 _HOMES = {
     "gyrus.audit": ("audit_data",),
@@ -50,12 +51,13 @@ _HOMES = {
     "gyrus.duplicates": ("Copies", "find_copies"),
     "gyrus.errors": ("GyrusError", "InputError", "MissingExtraError"),
     "gyrus.evaluate": ("evaluate_run", "list_metrics", "score_classification", "score_map"),
-    "gyrus.explain": ("Explainer", "explain_records", "list_methods"),
+    "gyrus.explain": ("Explainer", "attribute", "explain_records", "list_methods"),
     "gyrus.geometry": ("restore", "to_nifti"),
     "gyrus.groups": ("Groups", "group_slices"),
     "gyrus.inference": ("predict",),
     "gyrus.io": ("Image", "Volume", "read_image", "read_volume"),
     "gyrus.maps": ("Maps",),
+    "gyrus.leaderboard": ("build_leaderboard",),
     "gyrus.models": ("Classifier", "create_model", "list_models", "load_model", "save_model"),
     "gyrus.phantom": ("make_phantom",),
     "gyrus.planes": ("recognise_planes",),
@@ -65,8 +67,9 @@ _HOMES = {
     "gyrus.records": ("Dataset", "Record"),
     "gyrus.report": ("write_report",),
     "gyrus.splits": ("Split", "holdout", "kfold", "official", "split_dataset"),
-    "gyrus.stages": ("explain_files", "explain_run", "predict_files", "predict_run"),
-    "gyrus.training": ("TrainConfig", "fit", "train_run"),
+    "gyrus.stages": ("explain_files", "explain_run", "predict_files", "predict_run", "train_folds", "train_run"),
+    "gyrus.thresholds": ("find_threshold", "list_thresholds"),
+    "gyrus.training": ("TrainConfig", "fit"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -89,7 +92,9 @@ __all__ = [
     "TrainConfig",
     "Volume",
     "__version__",
+    "attribute",
     "audit_data",
+    "build_leaderboard",
     "convert_data",
     "create_model",
     "dataset_info",
@@ -99,6 +104,7 @@ __all__ = [
     "explain_records",
     "explain_run",
     "find_copies",
+    "find_threshold",
     "fit",
     "group_slices",
     "holdout",
@@ -108,6 +114,7 @@ __all__ = [
     "list_methods",
     "list_metrics",
     "list_models",
+    "list_thresholds",
     "load_model",
     "make_phantom",
     "official",
@@ -128,6 +135,7 @@ __all__ = [
     "score_map",
     "split_dataset",
     "to_nifti",
+    "train_folds",
     "train_run",
     "write_manifest",
     "write_report",

@@ -16,22 +16,8 @@ from gyrus._version import __version__
 from gyrus.console import console, progress, show
 from gyrus.data_verbs import data_app
 from gyrus.errors import GyrusError, InputError, MissingExtraError
-from gyrus.options import (
-    Device,
-    Json,
-    Layers,
-    Methods,
-    Model,
-    Moved,
-    Part,
-    Paths,
-    Plane,
-    Quiet,
-    Seed,
-    Slices,
-    placeable,
-    slices_of,
-)
+from gyrus.options import Device, Json, Quiet, Seed, listed, placeable
+from gyrus.stage_verbs import stage_app
 
 app = typer.Typer(
     name="gyrus",
@@ -41,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
+app.add_typer(stage_app)
 
 # Typer carries a copy of click whose exceptions it does not name, but for this one, which is a usage error.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -78,7 +65,7 @@ def _complain(message: str, code: int) -> int:
 
 @app.command()
 def info(json: Json = False, quiet: Quiet = False) -> None:
-    """List every dataset, model, explanation method and metric gyrus knows by name."""
+    """List every dataset, model, explanation method, threshold and metric gyrus knows by name."""
     from gyrus.catalogue import info as catalogue
 
     value = catalogue()
@@ -113,7 +100,7 @@ def audit(
 
     with progress(quiet=quiet) as report:
         value = audit_data(
-            data, out, splits=splits or (), skip=_listed(skip) or (), weights=weights, seed=seed, progress=report
+            data, out, splits=splits or (), skip=listed(skip) or (), weights=weights, seed=seed, progress=report
         )
     show(value, as_json=json, quiet=quiet, tables=tables.audit(value))
 
@@ -173,7 +160,7 @@ def split(
 @app.command()
 def train(
     data: Annotated[Path, typer.Argument(help="The dataset the split was made for.")],
-    split: Annotated[Path, typer.Option("--split", help="From `gyrus split`.")],
+    split: Annotated[Path, typer.Option("--split", help="From `gyrus split`: a file, or the folder of --folds.")],
     out: Annotated[Path, typer.Option("--out", help="The run's folder.", callback=placeable)],
     model: Annotated[str, typer.Option("--model", help="Architecture; see `gyrus info`.")] = "mobilenetv2_100",
     pretrained: Annotated[str, typer.Option("--pretrained", help="hub, package, none, or a weight file.")] = "hub",
@@ -201,7 +188,8 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Fine-tune a classifier on the training part; the test part is never read."""
-    from gyrus.training import make_config, train_run
+    from gyrus.stages import train_folds, train_run
+    from gyrus.training import make_config
 
     config = make_config(
         model=model, pretrained=pretrained, size=size, epochs=epochs, batch_size=batch_size,
@@ -210,137 +198,12 @@ def train(
         label_smoothing=label_smoothing, precision=precision, seed=seed, device=device,
     )  # fmt: skip
     with progress(quiet=quiet) as report:
+        if split.is_dir():
+            folds = train_folds(data, split, config, out, resume=resume, progress=report)
+            show(folds, as_json=json, quiet=quiet, tables=[t for v in folds["runs"] for t in tables.training(v)])
+            return
         value = train_run(data, split, config, out, resume=resume, progress=report)
     show(value, as_json=json, quiet=quiet, tables=tables.training(value))
-
-
-@app.command()
-def predict(
-    model: Model,
-    paths: Paths = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="A .csv or .json file; without PATHS, a folder.", callback=placeable),
-    ] = None,
-    plane: Plane = None,
-    slices: Slices = "all",
-    part: Part = "test",
-    data: Moved = None,
-    keep_going: Annotated[bool, typer.Option("--keep-going", help="Report unreadable files and go on.")] = False,
-    device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Classify files, folders or datasets; without any, the test part of the run's own split."""
-    from gyrus.artifacts import refuse_existing
-    from gyrus.stages import predict_files, predict_run
-
-    _refuse_run_options(paths, part, data)
-    if paths and out:
-        refuse_existing(out)
-        if out.suffix.lower() not in (".csv", ".json"):
-            raise InputError(f"{out} would be a table of unknown form: give it the suffix .csv or .json")
-    with progress(quiet=quiet) as report:
-        if paths:
-            made = predict_files(
-                model,
-                paths,
-                plane=plane,
-                slices=slices_of(slices),
-                keep_going=keep_going,
-                device=device,
-                progress=report,
-            )
-        else:
-            made = predict_run(
-                model, data=data, part=part, out=out, keep_going=keep_going, device=device, progress=report
-            )
-    if paths and out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        made.save(out)
-    show(made.to_dict(), as_json=json, quiet=quiet, tables=tables.predictions(made))
-
-
-@app.command()
-def explain(
-    model: Model,
-    paths: Paths = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The folder to write; needed with PATHS.", callback=placeable)
-    ] = None,
-    methods: Methods = "",
-    layers: Layers = None,
-    plane: Plane = None,
-    slices: Slices = "all",
-    part: Part = "test",
-    data: Moved = None,
-    device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Compute raw class activation maps; without paths, of the test part of the run's own split."""
-    from gyrus.explain import DEFAULT_METHODS
-    from gyrus.stages import explain_files, explain_run
-
-    _refuse_run_options(paths, part, data)
-    chosen = _listed(methods) or list(DEFAULT_METHODS)
-    with progress(quiet=quiet) as report:
-        if paths:
-            if out is None:
-                raise InputError("explaining files needs a folder for the maps: add --out")
-            maps = explain_files(
-                model, paths, out, methods=chosen, layers=_listed(layers), plane=plane, slices=slices_of(slices),
-                device=device, progress=report,
-            )  # fmt: skip
-        else:
-            maps = explain_run(
-                model,
-                data=data,
-                part=part,
-                out=out,
-                methods=chosen,
-                layers=_listed(layers),
-                device=device,
-                progress=report,
-            )
-    show(maps.summary(), as_json=json, quiet=quiet, tables=tables.maps(maps))
-
-
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run whose predict and explain are done.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The folder to write; default RUN/evaluate.", callback=placeable)
-    ] = None,
-    data: Moved = None,
-    seed: Seed = 0,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Score predictions against labels and maps against outlines, with floors, ceilings and intervals."""
-    from gyrus.evaluate import evaluate_run
-
-    with progress(quiet=quiet) as report:
-        value = evaluate_run(run, data=data, out=out, seed=seed, progress=report)
-    show(value, as_json=json, quiet=quiet, tables=tables.scores(value))
-
-
-@app.command()
-def report(
-    run: Annotated[Path, typer.Argument(help="A run that `gyrus evaluate` has scored.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The HTML file; default RUN/report.html.", callback=placeable)
-    ] = None,
-    data: Moved = None,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Write one self-contained HTML page about a run."""
-    from gyrus.report import write_report
-
-    with progress(quiet=quiet) as watch:
-        path = write_report(run, data=data, out=out, progress=watch)
-    show({"schema": "gyrus.report/1", "report": str(path)}, as_json=json, quiet=quiet, tables=[f"report: {path}"])
 
 
 @app.command()
@@ -357,15 +220,3 @@ def demo(
     with progress(quiet=quiet) as watch:
         value = run_demo(out, seed=seed, device=device, progress=watch)
     show(value, as_json=json, quiet=quiet, tables=tables.demo(value))
-
-
-def _refuse_run_options(paths: list[Path] | None, part: str, data: Path | None) -> None:
-    """Refuse options that name the run's own slices beside paths, which name others."""
-    if paths and (part != "test" or data is not None):
-        raise InputError("--part and --data are about the run's own slices: leave them out, or leave the paths out")
-
-
-def _listed(names: str | None) -> list[str] | None:
-    """Return the comma-separated names, or None where there are none."""
-    chosen = [n.strip() for n in (names or "").split(",") if n.strip()]
-    return chosen or None

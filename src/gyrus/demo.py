@@ -15,8 +15,8 @@ from gyrus.models.weights import packaged_weights
 from gyrus.phantom import make_phantom
 from gyrus.report import write_report
 from gyrus.splits import split_dataset
-from gyrus.stages import explain_run, predict_run
-from gyrus.training import TrainConfig, make_config, train_run
+from gyrus.stages import explain_run, predict_run, train_run
+from gyrus.training import TrainConfig, make_config
 
 PATIENTS, SLICES_PER_PLANE = 100, 2
 LAYERS = ("body", "body.net.blocks.2")

@@ -65,3 +65,9 @@ def salt_in(path: Path | None) -> bytes | None:
     if len(salt) < 16:
         raise InputError(f"{path} holds {len(salt)} bytes: put 16 random bytes or more into it")
     return salt
+
+
+def listed(names: str | None) -> list[str] | None:
+    """Return the comma-separated names, or None where there are none."""
+    chosen = [n.strip() for n in (names or "").split(",") if n.strip()]
+    return chosen or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -119,3 +120,24 @@ class Predictions:
             return cls(classes, ids, files, patients, labels, array, status, value["statement"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is no table of predictions ({error!r}): run `gyrus predict` again") from None
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """Return the rows of all parts, which are by models of the same classes, as one table.
+
+    Raises:
+        InputError: the models know other classes.
+    """
+    first = parts[0]
+    if any(p.classes != first.classes for p in parts):
+        raise InputError("the models do not know the same classes, so their predictions cannot be put together")
+    return Predictions(
+        classes=first.classes,
+        ids=tuple(i for p in parts for i in p.ids),
+        files=tuple(f for p in parts for f in p.files),
+        patients=tuple(i for p in parts for i in p.patients),
+        labels=tuple(c for p in parts for c in p.labels),
+        logits=np.concatenate([p.logits for p in parts]),
+        status=tuple(s for p in parts for s in p.status),
+        statement=first.statement,
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from gyrus.artifacts import read_manifest
@@ -9,6 +12,28 @@ from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
 from gyrus.records import Dataset
 from gyrus.splits import Split
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """A finished training run, the dataset it was made from, and its split."""
+
+    run: Path
+    dataset: Dataset
+    split: Split
+
+
+def open_folds(run: Path, data: Path | None = None) -> tuple[Fold, ...]:
+    """Return the one run, or the runs of a cross-validation, in a folder.
+
+    Args:
+        run: a finished training run, or a folder of them.
+        data: where the dataset is now, if it has moved.
+
+    Raises:
+        InputError: as :func:`runs_in` and :func:`open_run_data`.
+    """
+    return tuple(Fold(fold, *open_run_data(fold, data)) for fold in runs_in(run))
 
 
 def open_run_data(run: Path, data: Path | None = None) -> tuple[Dataset, Split]:
@@ -29,3 +54,36 @@ def open_run_data(run: Path, data: Path | None = None) -> tuple[Dataset, Split]:
     dataset = open_dataset(root)
     split.check(dataset)
     return dataset, split
+
+
+def runs_in(folder: Path) -> tuple[Path, ...]:
+    """Return the finished training run a folder is, or those it holds: the folds of a cross-validation.
+
+    Args:
+        folder: a run, or a folder of runs, sorted by name with numbers as numbers.
+
+    Raises:
+        InputError: no finished run there, or an unfinished one among them.
+    """
+    runs = [p for p in folder.iterdir() if (p / "split.json").is_file()] if folder.is_dir() else []
+    if not runs or (folder / "split.json").is_file():
+        read_manifest(folder)
+        return (folder,)
+    for run in runs:
+        read_manifest(run)
+    return tuple(sorted(runs, key=lambda p: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", p.name)]))
+
+
+def joint_statement(splits: Sequence[Split]) -> str:
+    """Return in one sentence how the data was split, by one split or by the folds of a cross-validation.
+
+    Raises:
+        InputError: they are no folds of one cross-validation: other data, or a test slice in two of them.
+    """
+    first, tested = splits[0], [i for s in splits for i in s.test]
+    if len(splits) == 1:
+        return first.statement
+    if any(s.fingerprint != first.fingerprint for s in splits) or len(tested) > len(set(tested)):
+        raise InputError(f"these {len(splits)} splits of {first.dataset} are no folds of one cross-validation")
+    how = "record-wise: patients are on both sides" if first.leaks else f"{first.grouping}-wise: none is on both sides"
+    return f"{first.dataset}, {len(splits)} folds, seed {first.seed}, {how} ({len(tested)} test slices out of fold)."

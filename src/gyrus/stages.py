@@ -1,11 +1,13 @@
-"""Predicting and explaining as stages: on a run's own test part, or on any files, into a folder with a manifest."""
+"""The stages as one call each: training, and predicting and explaining a run's own test part or any files."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from gyrus.artifacts import stage_folder
+from gyrus.artifacts import is_finished, read_json, refuse_existing, stage_folder
 from gyrus.datasets import open_cases, open_dataset, open_files
 from gyrus.datasets.cases import Slices, case_records
 from gyrus.datasets.registry import find_reader, recognise
@@ -16,9 +18,92 @@ from gyrus.inference import predict
 from gyrus.loading import Progress
 from gyrus.maps import Maps
 from gyrus.models import Classifier, load_model
-from gyrus.predictions import Predictions
+from gyrus.predictions import Predictions, joined
 from gyrus.records import Record
-from gyrus.rundata import open_run_data
+from gyrus.rundata import joint_statement, open_folds, open_run_data
+from gyrus.splits import Split
+from gyrus.training import CONFIG, EPOCHS, SPLIT, TrainConfig, fit
+
+
+def train_run(
+    data: Path,
+    split: Path,
+    config: TrainConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Open a dataset and a split, :func:`fit`, and return what was learned epoch by epoch.
+
+    Returns:
+        ``{"schema", "run", "statement", "classes", "chosen_epoch", "epochs": rows of epochs.csv}``.
+
+    Raises:
+        InputError: as :func:`fit`.
+    """
+    fit(open_dataset(data), Split.load(split), config, out, resume=resume, progress=progress)
+    return _finished(out)
+
+
+def train_folds(
+    data: Path,
+    splits: Path,
+    config: TrainConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train one run per split in a folder, as ``gyrus split --folds`` writes them, into ``OUT/fold-1`` and so on.
+
+    Args:
+        data: the dataset the splits were made for.
+        splits: a folder of splits.
+        config: the recipe of every run.
+        out: the folder of the runs.
+        resume: leave finished runs as they are, and continue the unfinished one.
+        progress: called after each step.
+
+    Returns:
+        ``{"schema", "runs": what :func:`train_run` returns for each}``; of a run finished before, read from its files.
+
+    Raises:
+        InputError: no split in the folder, or as :func:`fit`.
+    """
+    files = sorted(splits.glob("*.json"), key=lambda p: (len(p.name), p.name))
+    if not files:
+        raise InputError(f"{splits} holds no split: make them with `gyrus split --folds`")
+    if not resume:
+        refuse_existing(out)
+    runs = []
+    for file in files:
+        run = out / file.stem
+        if not is_finished(run):
+            runs.append(train_run(data, file, config, run, resume=run.exists(), progress=progress))
+            continue
+        if Split.load(run / SPLIT) != Split.load(file) or read_json(run / CONFIG, "a recipe") != config.model_dump():
+            raise InputError(f"{run} was trained with another split or recipe: choose another --out, or remove it")
+        runs.append(_finished(run))
+    return {"schema": "gyrus.trainings/1", "runs": runs}
+
+
+def _finished(run: Path) -> dict[str, Any]:
+    """Return what :func:`train_run` did, from a finished run's files."""
+    spec, split = read_json(run / "model" / "model.json", "a model's description"), Split.load(run / SPLIT)
+    return {
+        "schema": "gyrus.training/1",
+        "run": str(run),
+        "statement": split.statement,
+        "classes": tuple(spec["classes"]),
+        "chosen_epoch": spec["training"]["epoch"],
+        "epochs": _epochs(run),
+    }
+
+
+def _epochs(run: Path) -> list[dict[str, float]]:
+    with (run / EPOCHS).open(newline="", encoding="utf-8") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
 def predict_run(
@@ -34,7 +119,8 @@ def predict_run(
     """Classify one part of the split a run was trained with, into ``RUN/predict``.
 
     Args:
-        run: a finished training run.
+        run: a finished training run, or the folder of the runs of one cross-validation: each classifies its own part,
+            so that the test parts together are every slice, classified by a model that never saw its group.
         data: the dataset, where it has moved since training.
         part: "test", "val" or "train".
         out: the folder to write; ``RUN/predict`` by default.
@@ -45,12 +131,16 @@ def predict_run(
     Raises:
         InputError: the run is unfinished, the data has changed or cannot be read, ``out`` exists.
     """
-    dataset, split = open_run_data(run, data)
-    model = load_model(run, device=pick_device(device))
-    facts = {"preprocess": model.spec.preprocess.model_dump(), "split": split.statement}
+    folds = open_folds(run, data)
+    statement = joint_statement([fold.split for fold in folds])
+    models = [load_model(fold.run, device=pick_device(device)) for fold in folds]
+    facts = {"preprocess": models[0].spec.preprocess.model_dump(), "split": statement}
     with stage_folder(out or run / "predict", "predict", arguments={"part": part}, facts=facts) as folder:
-        records = list(dataset.select(split.part(part)))
-        predictions = predict(model, records, keep_going=keep_going, statement=split.statement, progress=progress)
+        parts = []
+        for model, fold in zip(models, folds, strict=True):
+            records = list(fold.dataset.select(fold.split.part(part)))
+            parts.append(predict(model, records, keep_going=keep_going, statement=statement, progress=progress))
+        predictions = joined(parts)
         predictions.save(folder / "predictions.json")
     return predictions
 

@@ -38,11 +38,25 @@ def info(value: Mapping[str, Any]) -> Lines:
         ),
         table("Maps without a network", ["name", "what"], [[b["name"], b["title"]] for b in value["baselines"]]),
         table(
-            "Localization metrics",
-            ["name", "what", "formula"],
-            [[m["name"], m["title"], m["formula"]] for m in value["metrics"]],
+            "Thresholds, which need no outline",
+            ["name", "what", "pixels kept", "p by default"],
+            [
+                [t["name"], t["title"], t["formula"], None if t["default"] is None else f"{t['default']:g}"]
+                for t in value["thresholds"]
+            ],
+        ),
+        table(
+            "Metrics",
+            ["name", "family", "what", "range", "better", "formula"],
+            [[m["name"], m["family"], m["title"], limits(m), m["better"], m["formula"]] for m in value["metrics"]],
         ),
     ]
+
+
+def limits(metric: Mapping[str, Any]) -> str:
+    """Return between what a metric lies, as "0 to 1", or "0 or more"."""
+    low, high = metric["low"], metric["high"]
+    return f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
 
 
 def dataset(value: Mapping[str, Any]) -> Lines:
@@ -168,6 +182,35 @@ def localization(value: Mapping[str, Any]) -> Lines:
     alike = len(set(grids.values())) < len(grids)  # the grid alone does not tell the layers apart
     shown = [[_row_name(r, layer=alike), *(_interval(r["metrics"]["all"][m]) for m in SHOWN)] for r in found["rows"]]
     return [table(f"Maps against outlines, n = {found['slices']} slices", ["map", *SHOWN], shown)]
+
+
+def leaderboard(value: Mapping[str, Any]) -> Lines:
+    """Return the best maps of a leaderboard beside the rules without a network, and the finding in one sentence."""
+    wanted = ("pointing", "iou@learned", "iou@percentile:95", "energy_inside", "auprc", "road", "mprt_rank")
+    columns = [c for c in wanted if any(c in row["scores"] for row in value["rows"])]
+    kinds = ("chosen", "method", "baseline")
+
+    def order(row: Mapping[str, Any]) -> tuple[int, float]:
+        best = row["scores"].get("pointing", {}).get("value")
+        return kinds.index(row["kind"]), -1.0 if best is None else -best
+
+    rows = sorted((r for r in value["rows"] if r["kind"] in kinds), key=order)
+    body = [
+        [r["kind"], r["name"], r["layer"], r["slices"], *(_interval(r["scores"].get(c)) for c in columns)]
+        for r in rows[:MOST_ROWS]
+    ]
+    found = value["finding"]
+    said = (
+        ""
+        if found is None
+        else (
+            "The map chosen on training patients beats every rule without a network in pointing and IoU."
+            if all(found["beats_all"].values())
+            else "The map chosen on training patients does not beat every rule without a network in pointing and IoU."
+        )
+    )
+    lines: Lines = [value["statement"], table("Leaderboard", ["kind", "name", "layer", "slices", *columns], body)]
+    return [*lines, said] if said else lines
 
 
 def demo(value: Mapping[str, Any]) -> Lines:

@@ -255,6 +255,11 @@ def list_thresholds() -> list[dict[str, Any]]:
     return [{f: getattr(r, f) for f in fields} for r in RULES.values()]
 
 
+def candidates(*, largest: bool = False) -> list[Threshold]:
+    """Return what :func:`learn` chooses from: every rule of :data:`RULES` at each parameter of its ``grid``."""
+    return [Threshold(r.name, p, largest) for r in RULES.values() for p in (r.grid or (None,))]
+
+
 def learn(
     maps: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np.bool_]], *, largest: bool = False
 ) -> Threshold:
@@ -281,7 +286,7 @@ def learn(
     ]
     if not usable:
         raise InputError("no training slice has a usable map and an outline, so no threshold can be learned")
-    tried = [Threshold(r.name, p, largest) for r in RULES.values() for p in (r.grid or (None,))]
+    tried = candidates(largest=largest)
     scores = [float(np.mean([_overlap(t.keep(placed), mask) for placed, mask in usable])) for t in tried]
     best = int(np.argmax(scores))
     return replace(tried[best], learned=Learned(len(usable), scores[best], len(tried)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +18,6 @@ from torch import Tensor
 
 from gyrus.artifacts import is_finished, read_json, refuse_existing, write_json, write_manifest
 from gyrus.augment import Augment, apply, draw
-from gyrus.datasets import open_dataset
 from gyrus.devices import pick_device
 from gyrus.epochs import BEST, LAST, Checkpoints, EpochTable, WholeFiles
 from gyrus.errors import InputError
@@ -186,37 +184,6 @@ def make_config(**fields: Any) -> TrainConfig:
         why = first["msg"].removeprefix("Value error, ")
         where = ".".join(str(p) for p in first["loc"])
         raise InputError(f"{where} = {first['input']!r} cannot be used: {why}" if where else why) from None
-
-
-def train_run(
-    data: Path,
-    split: Path,
-    config: TrainConfig,
-    out: Path,
-    *,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Open a dataset and a split, :func:`fit`, and return what was learned epoch by epoch.
-
-    Returns:
-        ``{"schema", "run", "statement", "classes", "chosen_epoch", "epochs": rows of epochs.csv}``.
-
-    Raises:
-        InputError: as :func:`fit`.
-    """
-    loaded = Split.load(split)
-    model = fit(open_dataset(data), loaded, config, out, resume=resume, progress=progress)
-    with (out / EPOCHS).open(newline="", encoding="utf-8") as file:
-        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-    return {
-        "schema": "gyrus.training/1",
-        "run": str(out),
-        "statement": loaded.statement,
-        "classes": model.classes,
-        "chosen_epoch": model.spec.training["epoch"],
-        "epochs": rows,
-    }
 
 
 def hardware_bf16() -> bool:

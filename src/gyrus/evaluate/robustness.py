@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -62,15 +62,27 @@ def max_sensitivity(
     Returns:
         (N,) float32 from 0; see :data:`CARDS`.
     """
-    own = explain(model, images, target).flatten(1)
+    own = explain(model, images, target)
     worst = torch.zeros(len(images), device=own.device)
+    for moved in noisy(images, radius=radius, samples=samples, seed=seed):
+        worst = torch.maximum(worst, relative_change(own, explain(model, moved, target)))
+    return worst
+
+
+def noisy(images: Tensor, *, radius: float = RADIUS, samples: int = SAMPLES, seed: int = 0) -> Iterator[Tensor]:
+    """Yield the images ``samples`` times, each value moved by uniform noise of at most ``radius``."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(samples):
         noise = torch.rand(images.shape, generator=generator).mul_(2).sub_(1).mul_(radius)
-        moved = explain(model, images + noise.to(images), target).flatten(1)
-        worst = torch.maximum(worst, (moved - own).norm(dim=1))
-    size: Tensor = own.norm(dim=1)
-    return worst / size.where(own.any(dim=1), torch.nan)
+        yield images + noise.to(images)
+
+
+def relative_change(own: Tensor, moved: Tensor) -> Tensor:
+    """Return (N,) Euclidean norms of the change of N maps over those of the maps; NaN where a map is 0 throughout."""
+    size = own.flatten(1).norm(dim=1)
+    change = (moved - own).flatten(1).norm(dim=1)
+    relative: Tensor = change / size.where(own.flatten(1).any(dim=1), torch.nan)
+    return relative
 
 
 def flip_stability(

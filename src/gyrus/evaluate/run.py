@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gyrus.artifacts import plain, read_manifest, stage_folder, write_json
 from gyrus.evaluate.classification import label_indices, score_classification
@@ -20,8 +21,8 @@ from gyrus.maps import Maps
 from gyrus.predictions import Predictions
 from gyrus.preprocess import Preprocess
 from gyrus.probes import corner_floor
-from gyrus.records import Dataset, Record
-from gyrus.rundata import open_run_data
+from gyrus.records import Record
+from gyrus.rundata import Fold, open_folds
 
 SCHEMA = "gyrus.scores/1"
 SCORES, PER_SLICE = "scores.json", "localization.csv"
@@ -33,7 +34,9 @@ def evaluate_run(
     """Score the predictions and maps of a run and write ``scores.json`` and ``localization.csv``.
 
     Args:
-        run: a finished training run whose ``predict`` and, where the data has outlines, ``explain`` are done.
+        run: a finished training run whose ``predict`` and, where the data has outlines, ``explain`` are done; or the
+            folder of the runs of one cross-validation, whose predictions are scored together (their maps are what
+            ``gyrus explain --leaderboard`` is for).
         data: the dataset, where it has moved since training.
         out: the folder to write; ``RUN/evaluate`` by default.
         seed: of the bootstrap.
@@ -45,29 +48,29 @@ def evaluate_run(
     Raises:
         InputError: an unfinished or missing stage, data other than the run's, an existing ``out``.
     """
-    manifest = read_manifest(run)
+    folds = open_folds(run, data)
+    manifest = read_manifest(folds[0].run)
     predicted = read_manifest(run / "predict")
-    dataset, split = open_run_data(run, data)
+    part = predicted["arguments"]["part"]
+    dataset, split = folds[0].dataset, folds[0].split
     predictions = Predictions.load(run / "predict" / "predictions.json")
-    records = list(dataset.select(predictions.ids))
     spec = Preprocess.model_validate(predicted["preprocess"])
-    training = list(dataset.select(split.train))
     with stage_folder(
-        out or run / "evaluate", "evaluate", arguments={"seed": seed}, facts={"split": split.statement}
+        out or run / "evaluate", "evaluate", arguments={"seed": seed}, facts={"split": predictions.statement}
     ) as folder:
-        localization = _localize(run, dataset, training, progress)
+        localization = _localize(folds[0], progress) if len(folds) == 1 else None
         scores: dict[str, Any] = plain(
             {
                 "schema": SCHEMA,
                 "statement": predictions.statement,
                 "record_wise": split.leaks,
                 "synthetic": "synthetic" in dataset.info.title.lower(),
-                "part": predicted["arguments"]["part"],
+                "part": part,
                 "seed": seed,
                 "data": dataset.summary(),
                 "model": manifest["arguments"] | {"model_classes": predictions.classes},
                 "classification": score_classification(predictions, seed=seed),
-                "floors": _floors(predictions, records, training, spec, seed, progress),
+                "floors": _floors(predictions, folds, part, spec, seed, progress),
                 "localization": None if localization is None else _summary(localization, seed),
             }
         )
@@ -77,41 +80,49 @@ def evaluate_run(
     return scores
 
 
-def _localize(
-    run: Path, dataset: Dataset, training: Sequence[Record], progress: Progress | None
-) -> Localization | None:
-    if not dataset.has_masks:
+def _localize(fold: Fold, progress: Progress | None) -> Localization | None:
+    if not fold.dataset.has_masks:
         return None
-    read_manifest(run / "explain")
-    maps = Maps.load(run / "explain")
-    records = list(dataset.select(maps.ids))
+    read_manifest(fold.run / "explain")
+    maps = Maps.load(fold.run / "explain")
+    records = list(fold.dataset.select(maps.ids))
     if all(r.mask is None for r in records):
         return None
     explained = set(maps.ids)  # a slice's own mask must not be part of the prior it is compared with
-    return localize(maps, records, [r for r in training if r.id not in explained], progress=progress)
+    training = [r for r in fold.dataset.select(fold.split.train) if r.id not in explained]
+    return localize(maps, records, training, progress=progress)
 
 
 def _floors(
     predictions: Predictions,
-    records: Sequence[Record],
-    training: Sequence[Record],
+    folds: Sequence[Fold],
+    part: str,
     spec: Preprocess,
     seed: int,
     progress: Progress | None,
 ) -> list[dict[str, Any]]:
     """Return the rows that stand below the model's accuracy, on the slices it could read."""
-    kept = [r for r, status in zip(records, predictions.status, strict=True) if status == "ok"]
     classes = predictions.classes
-    truth, known = label_indices([r.label for r in kept], classes), label_indices([r.label for r in training], classes)
+    read = {i for i, status in zip(predictions.ids, predictions.status, strict=True) if status == "ok"}
+    kept: list[Record] = []
+    guesses: dict[str, list[NDArray[np.int64]]] = {}
+    for fold in folds:
+        training = list(fold.dataset.select(fold.split.train))
+        tested = [r for r in fold.dataset.select(fold.split.part(part)) if r.id in read]
+        known = label_indices([r.label for r in training], classes)
+        fitted = load_slices(training, spec, what="reading train", progress=progress)
+        judged = load_slices(tested, spec, what="reading test", progress=progress)
+        kept += tested
+        found = {
+            "majority class": majority_class(known, len(tested)),
+            "four corners alone": corner_floor(fitted, known, judged, seed),
+            "pixel 1-nearest-neighbour": pixel_nearest_neighbour(fitted, known, judged),
+        }
+        for name, guess in found.items():
+            guesses.setdefault(name, []).append(guess)
+    truth = label_indices([r.label for r in kept], classes)
     bootstrap = Bootstrap([r.patient if r.patient is not None else r.id for r in kept], seed)
-    fitted = load_slices(training, spec, what="reading train", progress=progress)
-    tested = load_slices(kept, spec, what="reading test", progress=progress)
-    guesses = {
-        "majority class": majority_class(known, len(kept)),
-        "four corners alone": corner_floor(fitted, known, tested, seed),
-        "pixel 1-nearest-neighbour": pixel_nearest_neighbour(fitted, known, tested),
-    }
-    return [score_floor(name, truth, guess, classes, bootstrap) for name, guess in guesses.items()]
+    return [score_floor(name, truth, np.concatenate(g), classes, bootstrap) for name, g in guesses.items()]
 
 
 def _summary(localization: Localization, seed: int) -> dict[str, Any]:

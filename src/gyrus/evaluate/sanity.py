@@ -130,8 +130,22 @@ def randomise_layers(
         if order == "independent":
             changed = copy.deepcopy(model)
         _randomise(changed, name, generator)
-        steps.append(_similarity(own, explain(changed, images, target), images))
+        steps.append(similarity(own, explain(changed, images, target), images))
     return Randomisation(names, tuple(steps))
+
+
+def randomised(model: nn.Module, image: Tensor, seed: int = 0) -> nn.Module:
+    """Return a copy with every layer random, as the last step of :func:`randomise_layers` has it.
+
+    Args:
+        model: left as it is.
+        image: (1, C, H, W), to find the order of the layers with.
+        seed: of the weights drawn.
+    """
+    changed, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
+    for name in layers_from_the_top(model, image):
+        _randomise(changed, name, generator)
+    return changed
 
 
 def compare_models(explain: Explain, model: nn.Module, other: nn.Module, images: Tensor, target: Tensor) -> Similarity:
@@ -144,7 +158,7 @@ def compare_models(explain: Explain, model: nn.Module, other: nn.Module, images:
         images: (N, C, H, W).
         target: (N,) class explained, of both.
     """
-    return _similarity(explain(model, images, target), explain(other, images, target), images)
+    return similarity(explain(model, images, target), explain(other, images, target), images)
 
 
 def null_model(model: Classifier, seed: int = 0) -> Classifier:
@@ -215,7 +229,8 @@ def _randomise(model: nn.Module, name: str, generator: torch.Generator) -> None:
             weight.copy_(torch.randn(weight.shape, generator=generator) * spread + float(weight.mean()))
 
 
-def _similarity(own: Tensor, other: Tensor, images: Tensor) -> Similarity:
+def similarity(own: Tensor, other: Tensor, images: Tensor) -> Similarity:
+    """Compare two sets of (N, h, w) maps of the same (N, C, H, W) images."""
     a, b = (maps.detach().float().cpu() for maps in (own, other))
     side = tuple(images.shape[2:])
     large = [

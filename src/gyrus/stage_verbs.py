@@ -1,0 +1,209 @@
+"""The verbs that work on a trained model: predict, explain, evaluate, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gyrus import tables
+from gyrus.console import progress, show
+from gyrus.errors import InputError
+from gyrus.options import (
+    Device,
+    Json,
+    Layers,
+    Methods,
+    Model,
+    Moved,
+    Part,
+    Paths,
+    Plane,
+    Quiet,
+    Seed,
+    Slices,
+    listed,
+    placeable,
+    slices_of,
+)
+
+stage_app = typer.Typer()
+
+
+@stage_app.command()
+def predict(
+    model: Model,
+    paths: Paths = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="A .csv or .json file; without PATHS, a folder.", callback=placeable),
+    ] = None,
+    plane: Plane = None,
+    slices: Slices = "all",
+    part: Part = "test",
+    data: Moved = None,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Report unreadable files and go on.")] = False,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Classify files, folders or datasets; without any, the test part of the run's own split."""
+    from gyrus.artifacts import refuse_existing
+    from gyrus.stages import predict_files, predict_run
+
+    _refuse_run_options(paths, part, data)
+    if paths and out:
+        refuse_existing(out)
+        if out.suffix.lower() not in (".csv", ".json"):
+            raise InputError(f"{out} would be a table of unknown form: give it the suffix .csv or .json")
+    with progress(quiet=quiet) as report:
+        if paths:
+            made = predict_files(
+                model,
+                paths,
+                plane=plane,
+                slices=slices_of(slices),
+                keep_going=keep_going,
+                device=device,
+                progress=report,
+            )
+        else:
+            made = predict_run(
+                model, data=data, part=part, out=out, keep_going=keep_going, device=device, progress=report
+            )
+    if paths and out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        made.save(out)
+    show(made.to_dict(), as_json=json, quiet=quiet, tables=tables.predictions(made))
+
+
+@stage_app.command()
+def explain(
+    model: Model,
+    paths: Paths = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The folder to write; needed with PATHS.", callback=placeable)
+    ] = None,
+    methods: Methods = "",
+    layers: Layers = None,
+    plane: Plane = None,
+    slices: Slices = "all",
+    part: Part = "test",
+    data: Moved = None,
+    leaderboard: Annotated[
+        bool, typer.Option("--leaderboard", help="Judge every method, layer and threshold instead; needs --out.")
+    ] = False,
+    sample: Annotated[
+        int | None, typer.Option("--sample", help="With --leaderboard: slices for what is slow; default 200.", min=0)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the unfinished leaderboard in --out.")] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compute raw class activation maps; without paths, of the test part of the run's own split."""
+    from gyrus.explain import DEFAULT_METHODS
+    from gyrus.stages import explain_files, explain_run
+
+    _refuse_run_options(paths, part, data)
+    if leaderboard:
+        if paths or part != "test" or plane or slices != "all":
+            raise InputError("--leaderboard judges the test part of the runs in --model: leave paths and parts out")
+        if out is None:
+            raise InputError("a leaderboard needs a folder of its own: add --out")
+        value = _leaderboard(model, out, data, methods, layers, sample, seed, device, resume=resume, quiet=quiet)
+        show(value, as_json=json, quiet=quiet, tables=tables.leaderboard(value))
+        return
+    if sample is not None or resume or seed:
+        raise InputError("--sample, --resume and --seed are about a leaderboard: add --leaderboard, or leave them out")
+    chosen = listed(methods) or list(DEFAULT_METHODS)
+    with progress(quiet=quiet) as report:
+        if paths:
+            if out is None:
+                raise InputError("explaining files needs a folder for the maps: add --out")
+            maps = explain_files(
+                model, paths, out, methods=chosen, layers=listed(layers), plane=plane, slices=slices_of(slices),
+                device=device, progress=report,
+            )  # fmt: skip
+        else:
+            maps = explain_run(
+                model,
+                data=data,
+                part=part,
+                out=out,
+                methods=chosen,
+                layers=listed(layers),
+                device=device,
+                progress=report,
+            )
+    show(maps.summary(), as_json=json, quiet=quiet, tables=tables.maps(maps))
+
+
+@stage_app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run whose predict and explain are done.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The folder to write; default RUN/evaluate.", callback=placeable)
+    ] = None,
+    data: Moved = None,
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score predictions against labels and maps against outlines, with floors, ceilings and intervals."""
+    from gyrus.evaluate import evaluate_run
+
+    with progress(quiet=quiet) as report:
+        value = evaluate_run(run, data=data, out=out, seed=seed, progress=report)
+    show(value, as_json=json, quiet=quiet, tables=tables.scores(value))
+
+
+@stage_app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run that `gyrus evaluate` has scored.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The HTML file; default RUN/report.html.", callback=placeable)
+    ] = None,
+    data: Moved = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write one self-contained HTML page about a run."""
+    from gyrus.report import write_report
+
+    with progress(quiet=quiet) as watch:
+        path = write_report(run, data=data, out=out, progress=watch)
+    show({"schema": "gyrus.report/1", "report": str(path)}, as_json=json, quiet=quiet, tables=[f"report: {path}"])
+
+
+def _leaderboard(
+    model: Path,
+    out: Path,
+    data: Path | None,
+    methods: str,
+    layers: str | None,
+    sample: int | None,
+    seed: int,
+    device: str,
+    *,
+    resume: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    from gyrus.leaderboard import build_leaderboard, make_settings
+
+    named = listed(layers)
+    settings = make_settings(
+        methods=listed(methods), layers=named[0] if named in (["stages"], ["last"]) else named, sample=sample, seed=seed
+    )
+    with progress(quiet=quiet) as report:
+        return build_leaderboard(
+            model, out, settings=settings, data=data, resume=resume, device=device, progress=report
+        )
+
+
+def _refuse_run_options(paths: list[Path] | None, part: str, data: Path | None) -> None:
+    """Refuse options that name the run's own slices beside paths, which name others."""
+    if paths and (part != "test" or data is not None):
+        raise InputError("--part and --data are about the run's own slices: leave them out, or leave the paths out")
