@@ -1,6 +1,7 @@
 """How well and how fast copies are found: gyrus against imagededup's PHash and CNN, on slices whose copies are known.
 
-    python benchmarks/duplicates.py [--data DIR] [--weights FILE] [--growth 1000 5000 15000]
+    python benchmarks/duplicates.py [--data DIR] [--peers phash cnn] [--weights FILE]
+    python benchmarks/duplicates.py [--data DIR] --growth 1000 5000 15000
 
 The planted set (planted.py) holds every source once and one altered copy of each. Sources are phantom slices and, with
 ``--data``, the Cheng slices and the Sartaj slices under DIR/cheng and DIR/sartaj. No two Cheng or phantom slices are
@@ -48,6 +49,7 @@ SARTAJ = 600
 """Sartaj slices taken, evenly over the folder."""
 TOLERATED = 0.95
 """The precision of the row in which the peers may err."""
+PEERS = ("phash", "cnn")
 _BLOCK = 512
 _FINE = 100_000  # steps in which cosines are told apart
 
@@ -294,45 +296,50 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Copies found: gyrus against imagededup.")
     parser.add_argument("--data", type=Path, help="folder with cheng/ and sartaj/; without it the phantom alone")
     parser.add_argument("--weights", type=Path, help="torchvision's MobileNetV2 weights, a .pth file")
-    parser.add_argument("--growth", type=int, nargs="*", default=[], help="numbers of files to time gyrus on")
-    parser.add_argument("--only", action="store_true", help="gyrus alone")
+    parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS, help="whom to compare with")
+    parser.add_argument("--growth", type=int, nargs="+", help="instead, time gyrus alone on so many files")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the tables")
     arguments = parser.parse_args()
-    out = sys.stderr if arguments.json else sys.stdout
     with tempfile.TemporaryDirectory() as temporary:
-        scratch = Path(temporary)
-        planted = plant(sources(arguments.data, scratch), scratch / "planted")
-        truth = truth_of(planted)
-        outcomes = [by_gyrus(planted, truth)]
-        if find_spec("imagededup") is None:
-            out.write("imagededup is not installed, so gyrus stands alone: pip install imagededup\n\n")
-        elif not arguments.only:
-            outcomes.append(by_phash(planted, truth, scratch / "planted"))
-            outcomes.append(by_cnn(planted, truth, scratch / "planted", arguments.weights))
-        out.write(f"{truth.n} sources and {truth.n} copies; figures of half B\n\n{table(outcomes, truth)}\n\n")
-        rows = list(growth(arguments.data, scratch, arguments.growth)) if arguments.growth else []
-        out.write(
-            "| files | clusters | seconds | processor seconds | ms per file |\n|---|---|---|---|---|\n" if rows else ""
-        )
-        for r in rows:
-            out.write(
-                f"| {r['files']} | {r['clusters']} | {r['wall']:.0f} | {r['cpu']:.0f} | {r['ms_per_file']:.1f} |\n"
-            )
+        if arguments.growth:
+            document, text = _growth(arguments, Path(temporary))
+        else:
+            document, text = _comparison(arguments, Path(temporary))
     facts = machine()
-    out.write(", ".join(f"{k} {v}" for k, v in facts.items()) + "\n")
     if arguments.json:
-        document = {
-            "schema": "gyrus.benchmark.duplicates/1",
-            "machine": facts,
-            "sources": truth.n,
-            "methods": [
-                {"name": o.name, "threshold": o.threshold, "false": o.false, "wall": o.wall, "cpu": o.cpu}
-                | {"recall": float(o.found[truth.reported[: truth.n]].mean())}
-                for o in outcomes
-            ],
-            "growth": rows,
-        }
-        sys.stdout.write(json.dumps(document, indent=1) + "\n")
+        text = json.dumps({"schema": "gyrus.benchmark.duplicates/1", "machine": facts, **document}, indent=1)
+    else:
+        text += "\n\n" + ", ".join(f"{k} {v}" for k, v in facts.items())
+    sys.stdout.write(text + "\n")
+
+
+def _growth(arguments: argparse.Namespace, scratch: Path) -> tuple[dict[str, Any], str]:
+    rows = list(growth(arguments.data, scratch, arguments.growth))
+    lines = ["| files | clusters | seconds | processor seconds | ms per file |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {r['files']} | {r['clusters']} | {r['wall']:.0f} | {r['cpu']:.0f} | {r['ms_per_file']:.1f} |" for r in rows
+    ]
+    return {"growth": rows}, "\n".join(lines)
+
+
+def _comparison(arguments: argparse.Namespace, scratch: Path) -> tuple[dict[str, Any], str]:
+    planted = plant(sources(arguments.data, scratch), scratch / "planted")
+    truth = truth_of(planted)
+    outcomes, note = [by_gyrus(planted, truth)], ""
+    if arguments.peers and find_spec("imagededup") is None:
+        note = "imagededup is not installed, so gyrus stands alone: pip install imagededup\n\n"
+    else:
+        if "phash" in arguments.peers:
+            outcomes.append(by_phash(planted, truth, scratch / "planted"))
+        if "cnn" in arguments.peers:
+            outcomes.append(by_cnn(planted, truth, scratch / "planted", arguments.weights))
+    methods = [
+        {"name": o.name, "threshold": o.threshold, "false": o.false, "wall": o.wall, "cpu": o.cpu}
+        | {"recall": float(o.found[truth.reported[: truth.n]].mean())}
+        for o in outcomes
+    ]
+    text = f"{note}{truth.n} sources and {truth.n} copies; figures of half B\n\n{table(outcomes, truth)}"
+    return {"sources": truth.n, "methods": methods}, text
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ _Result = TypeVar("_Result")
 class _Seen:
     """What one decoded slice left behind."""
 
-    digest: bytes
+    look: bytes  # equal pixels have equal looks, and so may others
     pixels: int
     sketch: Sketch
 
@@ -39,16 +39,16 @@ class _Seen:
 def find_copies(records: Sequence[Record], *, progress: Progress | None = None) -> Copies:
     """Find identical files, identical pixels and near-duplicates.
 
-    Files of equal size are compared by SHA-256, and of identical ones only the first is decoded. Decoded slices are
-    compared by the SHA-256 of their pixels and shape. What is left is searched for near-duplicates: re-encoded,
-    resized, cropped, changed in brightness or contrast, mirrored or turned by quarters. A pair is one if, aligned, the
-    mean correlation over small windows (:func:`gyrus.duplicates.verify.similarity`) is at least
+    Files of equal size are compared by SHA-256, and of identical ones only the first is decoded. Decoded slices whose
+    thumbnails are equal are compared by the SHA-256 of their pixels. What is left is searched for near-duplicates:
+    re-encoded, resized, cropped, changed in brightness or contrast, mirrored or turned by quarters. A pair is one if,
+    aligned, the mean correlation over small windows (:func:`gyrus.duplicates.verify.similarity`) is at least
     :data:`gyrus.duplicates.verify.SIMILAR`. Pictures that show nothing are copies of identical ones only, and so are
     slices of one volume. A pair that would chain a cluster beyond what resembles its representative is left out
     (:func:`gyrus.duplicates.chains.cut_chains`).
 
-    Every file is decoded once, in threads, and about 35 kB of it are kept, its share of the index included. The result
-    depends on the records and their order, not on timing.
+    Every file is decoded once, in threads, those with equal thumbnails twice, and about 35 kB of it are kept, its share
+    of the index included. The result depends on the records and their order, not on timing.
 
     Args:
         records: the slices, of one dataset or of several put behind one another.
@@ -56,6 +56,9 @@ def find_copies(records: Sequence[Record], *, progress: Progress | None = None) 
 
     Returns:
         Copies: pairs, clusters, and the records that could not be read, which are left out of both.
+
+    Raises:
+        InputError: a file was changed meanwhile, so that it can be read no more.
     """
     sizes = [_bytes(r) for r in records]
     groups = _same_file(records, sizes)
@@ -70,13 +73,11 @@ def find_copies(records: Sequence[Record], *, progress: Progress | None = None) 
         else:
             unreadable |= {i: str(_look(records[i])) for i in group}
     pairs = [_identical(g[0], i, "file") for g in groups if g[0] in seen for i in g[1:]]
-    of_digest: dict[bytes, list[int]] = defaultdict(list)
-    for i, look in seen.items():
-        of_digest[look.digest].append(i)
-    pairs += [_identical(g[0], i, "pixels") for g in of_digest.values() for i in g[1:]]
+    same = _same_pixels(records, seen)
+    pairs += [_identical(g[0], i, "pixels") for g in same for i in g[1:]]
     pixels = {i: seen[g[0]].pixels for g in groups if g[0] in seen for i in g}
     worth = [(pixels.get(i, 0), sizes[i]) for i in range(len(records))]
-    pairs += _near([g[0] for g in of_digest.values()], records, seen, worth, progress)
+    pairs += _near([g[0] for g in same], records, seen, worth, progress)
     pairs.sort(key=lambda p: (p.first, p.second))
     return Copies(len(records), tuple(pairs), clusters_of(pairs, worth), MappingProxyType(unreadable))
 
@@ -149,8 +150,21 @@ def _look(record: Record) -> _Seen | InputError:
         pixels = record.read().pixels
     except InputError as error:
         return error
-    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
-    return _Seen(digest, pixels.size, sketch(pixels))
+    made = sketch(pixels)
+    look = hashlib.sha256(repr(pixels.shape).encode() + made.thumb.tobytes()).digest()
+    return _Seen(look, pixels.size, made)
+
+
+def _same_pixels(records: Sequence[Record], seen: Mapping[int, _Seen]) -> list[list[int]]:
+    """Return the decoded records grouped by their pixels and shape, in the order of the first of each group."""
+    alike: dict[bytes, list[int]] = defaultdict(list)
+    for i, one in seen.items():
+        alike[one.look].append(i)
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for i, one in seen.items():
+        alone = len(alike[one.look]) == 1
+        groups[one.look if alone else hashlib.sha256(records[i].read().pixels.data).digest()].append(i)
+    return list(groups.values())
 
 
 def _same_file(records: Sequence[Record], sizes: Sequence[int]) -> list[list[int]]:

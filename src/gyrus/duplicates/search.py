@@ -22,12 +22,12 @@ AGREEING = 4
 EXACT = 8_000
 """Up to so many features every one is compared with every one; beyond, an inverted file is searched."""
 
-_TILT = 15.0  # degrees that a feature's orientation may be off a quarter turn
+_TILT = 10.0  # degrees that a feature's orientation may be off a quarter turn
 _LARGER = 1.67  # how much larger one thumbnail may show a feature; a crop of 10 % on each side makes 1.25
 _LISTS, _VISITED = 2.0, 4  # inverted lists per square root of the features, and how many are searched
 _PER_LIST = 40  # features per list that the lists are learnt from
 _AT_ONCE = 256  # slices
-_TOLERANCE = 4.0  # thumbnail pixels between where a feature lies and where the others say
+_TOLERANCE = 2.0  # thumbnail pixels between where a feature lies and where the others say
 _UNIT = 50.0  # weight, in pixels squared, of the belief that copies are equally large
 
 
@@ -119,12 +119,13 @@ def _groups(
     matches: NDArray[np.int64], owner: NDArray[np.int64], points: NDArray[np.float32]
 ) -> Iterator[NDArray[np.int64]]:
     """Yield (m, 4) of one pair of slices and one turn: feature, feature, mirrored, quarters; m >= AGREEING."""
-    matches = np.unique(matches, axis=0)
-    one, other, flip = matches.T
+    n = len(points)
+    packed = np.unique((matches[:, 0] * n + matches[:, 1]) * 2 + matches[:, 2])  # each is found from either end
+    one, other, flip = packed // (2 * n), packed // 2 % n, packed % 2
     quarters = np.rint(_angle(points[one], points[other], flip == 1) / 90).astype(np.int64) % 4
     keys = np.stack([owner[one], owner[other], flip, quarters], axis=1)
     order = np.lexsort(keys.T[::-1])
-    keys, votes = keys[order], np.column_stack([matches, quarters])[order]
+    keys, votes = keys[order], np.column_stack([one, other, flip, quarters])[order]
     edges = np.flatnonzero((np.diff(keys, axis=0) != 0).any(axis=1)) + 1
     for begin, end in zip((0, *edges), (*edges, len(votes)), strict=True):
         if end - begin >= AGREEING:

@@ -16,13 +16,11 @@ FEATURES = 32
 BLACK, WHITE = 0.5, 99.5
 """The percentiles of the picture that become black and white."""
 
-_SAMPLED = 192  # pixels along the longer edge, at least, by which the empty border is found
+_SAMPLED = 128  # pixels along the longer edge, at least, by which the empty border is found
 _BRIGHT, _FILLED = 0.08, 0.02  # share of white a pixel must exceed, and share of a row that must
 _SMALLEST_BOX = 8
-_CONTRAST, _EDGE = (
-    0.01,
-    12.0,
-)  # SIFT's thresholds, its defaults lowered and raised so that dull slices have features too
+_COARSE = 0.7  # size at which features are looked for, that of the thumbnail being 1
+_CONTRAST, _EDGE = 0.01, 12.0  # SIFT's thresholds, its defaults of 0.04 and 10 relaxed for the sake of dull slices
 _NORM = 512.0  # of a descriptor: the largest that keeps its entries within a byte
 # SIFT's descriptor is 4 rows x 4 columns x 8 directions about the feature's own axis, so a mirror image has the rows
 # in reverse and the directions negated.
@@ -88,11 +86,15 @@ def _filled(pixels: NDArray[np.float32]) -> tuple[slice, slice]:
 
 
 def _features(thumb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    sift = cv2.SIFT.create(nfeatures=FEATURES, contrastThreshold=_CONTRAST, edgeThreshold=_EDGE)
-    found, raw = sift.detectAndCompute(thumb, None)
+    shape = [max(1, round(edge * _COARSE)) for edge in thumb.shape[::-1]]
+    coarse = cv2.resize(thumb, shape, interpolation=cv2.INTER_AREA)
+    sift = cv2.SIFT.create(FEATURES, contrastThreshold=_CONTRAST, edgeThreshold=_EDGE)
+    found, raw = sift.detectAndCompute(coarse, None)
     if not found:
         return np.empty((0, 4), dtype=np.float32), np.empty((0, 128), dtype=np.uint8)
     points = np.array([(*p.pt, p.size, p.angle) for p in found], dtype=np.float32)
     order = np.lexsort((*points.T, [-p.response for p in found]))[:FEATURES]  # ties may come in any order
+    points[:, :2] = (points[:, :2] + 0.5) / _COARSE - 0.5
+    points[:, 2] /= _COARSE
     root = np.sqrt(raw[order] / np.maximum(raw[order].sum(axis=1, keepdims=True), 1e-6))
     return points[order], np.minimum(np.rint(root * _NORM), 255).astype(np.uint8)

@@ -20,7 +20,7 @@ _BLUR, _WINDOW = 1.3, 1.5  # standard deviations in thumbnail pixels
 _GRAIN = 0.25  # variance that a pixel as wide as 1 adds to a blur: a twelfth by averaging, a sixth by interpolation
 _EDGE = 2  # thumbnail pixels along each edge of a picture that are not compared
 _FAINT = 1e-3  # variance, white being 1, at which a window counts half
-_STEPS, _STILL = 30, 1e-4
+_STEPS, _STILL = 30, 1e-3
 
 Floats = NDArray[np.float32]
 
@@ -28,8 +28,8 @@ Floats = NDArray[np.float32]
 def compare(first: Sketch, second: Sketch, start: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
     """Align the second thumbnail with the first and return how similar they are.
 
-    The map is refined by maximising the enhanced correlation coefficient (Evangelidis & Psarakis 2008) over the six
-    parameters of an affine map.
+    Unless the start is good enough to call them copies, the map is refined by maximising the enhanced correlation
+    coefficient (Evangelidis & Psarakis 2008) over the six parameters of an affine map.
 
     Args:
         first: the one, whose pixel grid is used.
@@ -37,12 +37,14 @@ def compare(first: Sketch, second: Sketch, start: NDArray[np.float64]) -> tuple[
         start: (2, 3) affine map from pixels of the first to those of the second, right to a few pixels.
 
     Returns:
-        The similarity, at most 1, as :func:`similarity` has it, and the refined map. It is 0 where they cannot be
-        compared: too small an overlap, or too little to see in it.
+        The similarity, at most 1, as :func:`similarity` has it, and the map it was seen under. It is 0 where they
+        cannot be compared: too small an overlap, or too little to see in it.
     """
     rough = _similarity_under(first, second, start)
     if rough < _HOPELESS:
         return 0.0, start
+    if rough >= SIMILAR:
+        return rough, start
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, _STEPS, _STILL)
     try:
         _, refined = cv2.findTransformECC(first.thumb, second.thumb, start.astype(np.float32), cv2.MOTION_AFFINE, stop)
