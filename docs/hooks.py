@@ -33,7 +33,8 @@ def commands() -> Iterator[tuple[str, Callable[..., Any]]]:
         yield _name(command), _function(command)
     for group in app.registered_groups:
         for command in group.typer_instance.registered_commands:
-            yield f"{group.name} {_name(command)}", _function(command)
+            words = (group.name, _name(command)) if isinstance(group.name, str) else (_name(command),)
+            yield " ".join(words), _function(command)
 
 
 def parameters(function: Callable[..., Any]) -> Iterator[tuple[list[str], str, Any, str]]:

@@ -499,6 +499,7 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         "predict": "gyrus predict --model second-run",
         "predict files": "gyrus predict broken.png --model second-run --keep-going",
         "explain": "gyrus explain --model second-run --methods cam,layercam",
+        "leaderboard": "gyrus explain --leaderboard --model second-run --out board --methods cam,saliency --sample 2",
         "evaluate": "gyrus evaluate second-run",
         "report": "gyrus report second-run",
     }
@@ -517,7 +518,7 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     [
         ("info", "gyrus info"), ("data info", "gyrus data info"), ("data phantom", "gyrus data info"),
         ("data convert", "gyrus data info"), ("audit", "gyrus audit"), ("split", "gyrus split"),
-        ("split folds", "gyrus split"), ("train", "gyrus train"),
+        ("split folds", "gyrus split"), ("train", "gyrus train"), ("leaderboard", "gyrus explain --leaderboard"),
         ("predict", "gyrus predict"), ("predict files", "gyrus predict"), ("explain", "gyrus explain"),
         ("evaluate", "gyrus evaluate"), ("report", "gyrus report"),
     ],

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gyrus.groups import Groups, group_slices
     from gyrus.inference import predict
     from gyrus.io import Image, Volume, read_image, read_volume
+    from gyrus.leaderboard import build_leaderboard
     from gyrus.maps import Maps
     from gyrus.models import Classifier, create_model, list_models, load_model, save_model
     from gyrus.phantom import make_phantom

@@ -15,11 +15,11 @@ def info() -> dict[str, Any]:
 
     from gyrus.baselines import list_baselines
     from gyrus.datasets import dataset_info, list_datasets
+    from gyrus.devices import has_fast_bf16
     from gyrus.evaluate import list_metrics
     from gyrus.explain import list_methods
     from gyrus.models import list_models
     from gyrus.thresholds import list_thresholds
-    from gyrus.training import hardware_bf16
 
     return {
         "schema": "gyrus.info/1",
@@ -28,7 +28,7 @@ def info() -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "cuda": torch.cuda.is_available(),
-        "bf16": hardware_bf16(),
+        "bf16": has_fast_bf16(torch.device("cpu")),
         "datasets": [asdict(dataset_info(name)) for name in list_datasets()],
         "models": list_models(),
         "methods": list_methods(),

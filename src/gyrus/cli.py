@@ -120,6 +120,9 @@ def split(
     folds: Annotated[
         int | None, typer.Option("--folds", help="Cross-validation instead, with this many folds.")
     ] = None,
+    no_val: Annotated[
+        bool, typer.Option("--no-val", help="With --folds: train on all the others, and keep the last epoch.")
+    ] = False,
     official: Annotated[
         bool, typer.Option("--official", help="The dataset's own split, without test slices that it trained on.")
     ] = False,
@@ -144,6 +147,7 @@ def split(
             out,
             fractions=fractions,
             folds=folds,
+            val_fold=not no_val,
             as_published=official,
             group=grouping,
             seed=seed,

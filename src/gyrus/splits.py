@@ -290,6 +290,7 @@ def split_dataset(
     *,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
     folds: int | None = None,
+    val_fold: bool = True,
     as_published: bool = False,
     group: str = "patient",
     seed: int = 0,
@@ -302,6 +303,7 @@ def split_dataset(
         out: the file; with ``folds``, the folder, which gets ``fold-1.json`` and so on.
         fractions: for a hold-out; see :func:`holdout`.
         folds: for cross-validation; see :func:`kfold`.
+        val_fold: likewise.
         as_published: the dataset's own split instead; see :func:`official`.
         group: "auto", "patient", "study", "cluster" or "record-wise"; see :func:`gyrus.group_slices`.
         seed: of the shuffle.
@@ -313,9 +315,11 @@ def split_dataset(
     refuse_existing(out)
     if folds is not None and as_published:
         raise InputError("an official split has no folds: leave --folds or --official out")
+    if folds is None and not val_fold:
+        raise InputError("--no-val is about folds: name their number with --folds, or say --fractions 0.8 0 0.2")
     dataset = open_dataset(data)
     if folds is not None:
-        made = kfold(dataset, folds, grouping=group, seed=seed, progress=progress)
+        made = kfold(dataset, folds, val_fold=val_fold, grouping=group, seed=seed, progress=progress)
         for i, split in enumerate(made, start=1):
             split.save(out / f"fold-{i}.json")
         return made

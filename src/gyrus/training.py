@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gyrus.artifacts import is_finished, read_json, refuse_existing, write_json, write_manifest
 from gyrus.augment import Augment, apply, draw
-from gyrus.devices import pick_device
+from gyrus.devices import has_fast_bf16, pick_device
 from gyrus.epochs import BEST, LAST, Checkpoints, EpochTable, WholeFiles
 from gyrus.errors import InputError
 from gyrus.loading import Progress, load_slices
@@ -186,11 +186,6 @@ def make_config(**fields: Any) -> TrainConfig:
         raise InputError(f"{where} = {first['input']!r} cannot be used: {why}" if where else why) from None
 
 
-def hardware_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware, so that autocast to it pays."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and torch.cpu._is_avx512_bf16_supported()
-
-
 def _claim(out: Path, config: TrainConfig, split: Split, resume: bool) -> None:
     """Refuse a folder that is taken, or an unfinished run with other arguments."""
     if not out.exists():
@@ -249,8 +244,7 @@ def _run(task: _Task, config: TrainConfig, device: torch.device, out: Path) -> d
     """Train to the end, from the last checkpoint if there is one, and return the chosen weights."""
     folder = out / "checkpoints"
     folder.mkdir(exist_ok=True)
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else hardware_bf16()
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and fast)
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(device))
     task.table.path = out / EPOCHS
     trainer = L.Trainer(
         accelerator=device.type,

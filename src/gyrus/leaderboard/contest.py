@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gyrus.devices import has_fast_bf16
 from gyrus.evaluate.folding import folded
 from gyrus.evaluate.sanity import null_model, randomised
 from gyrus.leaderboard.entries import Entry, score, score_outline
@@ -28,6 +29,12 @@ from gyrus.records import Record
 CHOSEN = {"map": "method", "rule": "baseline"}
 """What is chosen on the training patients: a map of the network, and a rule without one."""
 
+FINE = 64
+"""Cells along a map's side beyond which its grid is no limit worth finding."""
+
+JUDGED = tuple(Entry("baseline", name) for name in ("random", "intensity", "intensity*prior"))
+"""The rules that faithfulness is measured of."""
+
 
 @dataclass(frozen=True, eq=False)
 class Contest:
@@ -42,6 +49,7 @@ class Contest:
         judged: the network as :func:`gyrus.evaluate.folding.folded` copies it.
         null: the same network with random weights.
         scrambled: the network with every layer randomised.
+        fast: run what takes thousands of passes in bfloat16.
     """
 
     source: Source
@@ -52,6 +60,7 @@ class Contest:
     judged: nn.Module
     null: Classifier
     scrambled: nn.Module
+    fast: bool
 
     @classmethod
     def prepare(
@@ -74,6 +83,7 @@ class Contest:
             folded(model, sample),
             null_model(model, settings.seed),
             randomised(model, sample, settings.seed),
+            has_fast_bf16(model.mean.device),
         )
 
     def rows(self, batch: Batch, *, sampled: bool) -> list[dict[str, Any]]:
@@ -114,14 +124,15 @@ class Contest:
     def _sampled(self, images: Tensor, target: Tensor, grids: Grids, numbers: Numbers) -> Grids:
         """Return the maps made of the sample alone, and add the sample's numbers of all maps."""
         settings = self.settings
-        repeated, _ = maps_of(self.model, images, target, settings.repeated, None, options=OPTIONS)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.fast):  # thousands of passes a slice
+            repeated, _ = maps_of(self.model, images, target, settings.repeated, None, options=OPTIONS)
         null, _ = maps_of(self.null, images, target, settings.one_pass, settings.layers, kind="null")
         own = {e: g for e, g in grids.items() if e.kind == "method"}
         stable = stability(
             self.model, self.scrambled, images, target, settings.one_pass, settings.layers, own, settings.seed
         )
         finalists = {e: grids[e] for e in best_layers(self.learned)} | repeated
-        finalists |= {e: g for e, g in grids.items() if e.kind == "baseline"}
+        finalists |= {e: grids[e] for e in JUDGED}
         for found in (stable, faithfulness(self.judged, images, target, finalists, settings.seed)):
             for entry, columns in found.items():
                 numbers.setdefault(entry, {}).update(columns)
@@ -136,7 +147,7 @@ class Contest:
             found = list(pool.map(self._score_slice, batch.records, each, [sampled] * len(each)))
         if sampled:
             partial = [i for i, (mask, _, _) in enumerate(found) if mask.any() and not mask.all()]
-            sizes = {(g.shape[1], g.shape[2]) for e, g in grids.items() if e.kind == "method"}
+            sizes = {(g.shape[1], g.shape[2]) for e, g in grids.items() if e.kind == "method" and g.shape[1] <= FINE}
             best = ceilings([found[i][0] for i in partial], [found[i][1] for i in partial], sizes)
             for entry, columns in best.items():
                 for i, values in zip(partial, columns, strict=True):

@@ -19,6 +19,7 @@ from gyrus.evaluate.localization import class_priors
 from gyrus.explain.engine import Explainer
 from gyrus.leaderboard.contest import Contest
 from gyrus.leaderboard.learning import Choices, from_plain, learn_thresholds, to_plain
+from gyrus.leaderboard.page import write_leaderboard_page
 from gyrus.leaderboard.settings import Settings
 from gyrus.leaderboard.sources import Source, draw_sample, find_sources, statement
 from gyrus.leaderboard.store import Scores, join_parts, write_part
@@ -28,7 +29,8 @@ from gyrus.models import load_model
 from gyrus.records import Record
 
 SETTINGS, PARTS, TABLE, BOARD = "settings.json", "parts", "slices.parquet", "leaderboard.json"
-BATCH = 32
+BATCH = {False: 32, True: 8}
+"""Slices per file of scores; fewer of the sample, on each of which a hundred times the work is done."""
 
 
 def make_settings(**fields: Any) -> Settings:
@@ -63,7 +65,8 @@ def build_leaderboard(
     Args:
         model: a run that ``gyrus train`` finished, whose test part is explained; or a folder of the runs of one
             cross-validation, each of whose test parts is explained by the model that never saw it.
-        out: the folder to write: ``leaderboard.json``, and every slice's scores in ``slices.parquet``.
+        out: the folder to write: ``leaderboard.json`` and its page ``leaderboard.html``, and every slice's scores in
+            ``slices.parquet``.
         settings: methods, layers, sizes of the samples, seed.
         data: the dataset, where it has moved since training.
         resume: continue an unfinished leaderboard in ``out`` that was begun with the same arguments.
@@ -93,6 +96,7 @@ def build_leaderboard(
     shutil.rmtree(out / PARTS)
     facts = {"split": statement(sources), "data": str(sources[0].dataset.root.absolute())}
     write_manifest(out, "leaderboard", started=started, arguments=board.arguments, facts=facts)
+    write_leaderboard_page(out, data=data)
     return value
 
 
@@ -131,7 +135,7 @@ class _Board:
         total = sum(len(s.tested) for s in self.sources)
         for owner, sampled, records, path in self._chunks():
             if owner is source and not path.is_file():
-                for batch in batches(records, model.spec.preprocess, BATCH):
+                for batch in batches(records, model.spec.preprocess, len(records)):
                     write_part(path, contest.rows(batch, sampled=sampled))
                 done += len(records)
                 if self.progress:
@@ -148,9 +152,10 @@ class _Board:
         for source in self.sources:
             for sampled in (True, False):
                 records = [r for r in source.tested if (r.id in sample) == sampled]
-                for start in range(0, len(records), BATCH):
+                size = BATCH[sampled]
+                for start in range(0, len(records), size):
                     name = f"{source.name}-{'sample' if sampled else 'rest'}-{start:06d}.parquet"
-                    yield source, sampled, records[start : start + BATCH], self.out / PARTS / name
+                    yield source, sampled, records[start : start + size], self.out / PARTS / name
 
 
 def _identity(source: Source) -> dict[str, str]:

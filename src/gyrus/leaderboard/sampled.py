@@ -16,11 +16,8 @@ from gyrus.evaluate.sanity import similarity
 from gyrus.explain.layers import LayerSpec
 from gyrus.leaderboard.entries import CUT, THRESHOLDS, Entry
 from gyrus.leaderboard.passes import Grids, Numbers, maps_of
+from gyrus.leaderboard.settings import PERCENTAGES, STEPS
 from gyrus.preprocess import Frame
-
-STEPS = 10
-PERCENTAGES = (10, 30, 50)
-"""Fewer than the metrics' defaults, 20 and nine: many maps are judged, and their order is what counts."""
 
 
 def faithfulness(net: nn.Module, images: Tensor, target: Tensor, grids: Grids, seed: int) -> Numbers:

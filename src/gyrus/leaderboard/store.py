@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gyrus.leaderboard.entries import COLUMNS, Entry
 
-WORDS = ("id", "patient", "label", "predicted", "source", "kind", "name", "layer", "explained")
+WORDS = ("id", "patient", "label", "predicted", "source", "kind", "name", "layer")
 NUMBERS = ("confidence", "tumour_share", "grid")
 
 

@@ -15,7 +15,7 @@ from gyrus.intervals import Bootstrap, Interval
 from gyrus.leaderboard.contest import CHOSEN
 from gyrus.leaderboard.entries import COLUMNS, LEARNED, TRUTH_FREE, Entry, card_of
 from gyrus.leaderboard.learning import Choices, best_of
-from gyrus.leaderboard.settings import OPTIONS, Settings
+from gyrus.leaderboard.settings import OPTIONS, PERCENTAGES, STEPS, Settings
 from gyrus.leaderboard.sources import Source, statement
 from gyrus.leaderboard.store import Scores
 
@@ -57,7 +57,12 @@ def summarise(
                 "data": split.dataset,
                 "slices": len(scores.ids),
                 "patients": bootstrap.groups,
-                "settings": {**settings.model_dump(), "options": OPTIONS},
+                "settings": {
+                    **settings.model_dump(),
+                    "options": OPTIONS,
+                    "steps": STEPS,
+                    "percentages": PERCENTAGES,
+                },
                 "columns": [{"column": c, **card_of(c).plain()} for c in filled],
                 "models": [_model(s, c) for s, c in zip(sources, learned, strict=True)],
                 "rows": _rows(scores, filled, bootstrap),
@@ -84,30 +89,35 @@ def _rows(scores: Scores, grids: Mapping[str, NDArray[np.float64]], bootstrap: B
     rows = []
     for i, entry in enumerate(scores.entries):
         defined = {c: g[i] for c, g in grids.items() if not np.isnan(g[i]).all()}
-        row: dict[str, Any] = {
-            **entry._asdict(),
-            "grid": int(np.nanmax(side[i])) if not np.isnan(side[i]).all() else None,
-            "slices": max((int((~np.isnan(v)).sum()) for v in defined.values()), default=0),
-            "scores": {c: bootstrap.mean(v) for c, v in defined.items()},
-        }
-        if entry.kind == "method":
-            row["behind"] = {
-                c: bootstrap.mean(v - grids[c][leader]) for c, v in defined.items() if (leader := best[c]) is not None
+        leaders = best if entry.kind == "method" else {}
+        rows.append(
+            {
+                **entry._asdict(),
+                "grid": int(np.nanmax(side[i])) if not np.isnan(side[i]).all() else None,
+                "slices": max((int((~np.isnan(v)).sum()) for v in defined.values()), default=0),
+                "scores": {c: bootstrap.mean(v) for c, v in defined.items()},
+                "behind": {
+                    c: bootstrap.mean(v - grids[c][leader])
+                    for c, v in defined.items()
+                    if (leader := leaders.get(c)) is not None
+                },
             }
-        rows.append(row)
+        )
     return rows
 
 
 def _best(entries: Sequence[Entry], grid: NDArray[np.float64], card: Card) -> int | None:
-    """Return which map of the network has the best mean in a column; None where the column does not judge."""
+    """Return which map of the network has the best mean in a column; None where the column does not judge.
+
+    Those scored on less than nine tenths of the slices that others are do not take part: a mean over the sample is no
+    match for one over all.
+    """
     if card.better == "neither":
         return None
     sign = -1.0 if card.better == "lower" else 1.0
-    means = {
-        i: sign * float(np.nanmean(grid[i]))
-        for i, entry in enumerate(entries)
-        if entry.kind == "method" and not np.isnan(grid[i]).all()
-    }
+    known = {i: int((~np.isnan(grid[i])).sum()) for i, e in enumerate(entries) if e.kind == "method"}
+    most = max(known.values(), default=0)
+    means = {i: sign * float(np.nanmean(grid[i])) for i, n in known.items() if n > 0.9 * most}
     return max(means, key=lambda i: means[i], default=None)
 
 

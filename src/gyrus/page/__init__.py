@@ -1,4 +1,7 @@
-"""What gyrus's HTML pages share: one file each that needs nothing else, no network, no script, no font."""
+"""What gyrus's HTML pages share: one file each that needs nothing else, no network and no font.
+
+None has a script but the leaderboard, whose few lines sort its table and are named in its policy by their hash.
+"""
 
 from __future__ import annotations
 
