@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from gyrus.evaluate.truthfree import concentration, entropy, error_auroc, method_agreement
+from gyrus.evaluate.truthfree import concentration, entropy, error_auroc, error_auroc_gain, method_agreement
 
 
 def one(values: list[list[float]]) -> np.ndarray:
@@ -97,3 +97,27 @@ def test_without_both_kinds_there_is_nothing_to_tell_apart(wrong: list[bool]) ->
     nothing = error_auroc(np.full(2, np.nan), np.array([True, False]), ["a", "b"])
     assert np.isnan(nothing.value)
     assert nothing.n == 0
+
+
+class TestGain:
+    def test_is_the_difference_of_the_areas_each_read_its_better_way_round(self) -> None:
+        rng = np.random.default_rng(3)
+        wrong = rng.random(80) < 0.4
+        good, poor = wrong + rng.normal(0, 0.5, 80), -wrong + rng.normal(0, 3, 80)
+        patients = [str(i // 4) for i in range(80)]
+        found = error_auroc_gain(good, poor, wrong, patients)
+        folded = [max(a, 1 - a) for a in (roc_auc_score(wrong, v) for v in (good, poor))]
+        assert found.value == pytest.approx(folded[0] - folded[1])
+        assert found.low < found.value < found.high
+        assert error_auroc_gain(-good, poor, wrong, patients).value == pytest.approx(found.value)
+
+    def test_of_a_number_over_itself_is_nothing(self) -> None:
+        numbers, wrong = np.arange(6.0), np.array([1, 0, 1, 1, 0, 0], dtype=bool)
+        found = error_auroc_gain(numbers, numbers, wrong, list("abcdef"))
+        assert (found.value, found.low, found.high) == (0, 0, 0)
+
+    def test_is_of_the_slices_that_both_know(self) -> None:
+        numbers, rival = np.array([0.1, np.nan, 0.9, 0.4]), np.array([0.2, 0.3, np.nan, 0.1])
+        assert error_auroc_gain(numbers, rival, np.array([1, 0, 0, 0], dtype=bool), list("abcd")).n == 2
+        assert error_auroc_gain(numbers, rival * np.nan, np.ones(4, dtype=bool), list("abcd")).n == 0
+        assert np.isnan(error_auroc_gain(numbers, rival, np.ones(4, dtype=bool), list("abcd")).value)

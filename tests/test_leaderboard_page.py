@@ -303,26 +303,31 @@ class TestErrors:
 
     def test_a_number_that_works_the_other_way_round_counts(self) -> None:
         rows = {"confidence": self.interval(0.6, 0.4, 0.75), "entropy": self.interval(0.1, 0.05, 0.2)}
-        said = _error_words("map", 20, 50, rows)
+        gains = {"confidence": self.interval(0, 0, 0), "entropy": self.interval(0.3, 0.1, 0.5)}
+        said = _error_words("map", 20, 50, rows, gains)
         assert said == (
             "20 of 50 maps are wrong. The softmax confidence does not tell them from the right ones (AUROC 0.600). Of "
-            "what the map says of itself, entropy (high where wrong, 0.100) does. Better than the softmax, with "
-            "intervals apart: entropy."
+            "what the map says of itself, entropy (high where wrong, 0.100) does. Better than the softmax, "
+            "slice for slice: entropy."
         )
+        level = {**gains, "entropy": self.interval(0.3, -0.1, 0.5)}
+        assert "None does so better than the softmax" in _error_words("map", 20, 50, rows, level)
 
     def test_nothing_tells(self) -> None:
         rows = {"confidence": self.interval(0.8, 0.6, 0.9), "entropy": self.interval(0.6, 0.4, 0.7)}
-        said = _error_words("prediction", 20, 50, rows)
+        said = _error_words("prediction", 20, 50, rows, {})
         assert "The softmax confidence tells them" in said
         assert said.endswith("Nothing that the map says of itself does: every interval holds 0.5.")
 
     def test_told_no_better_than_by_the_softmax(self) -> None:
         rows = {"confidence": self.interval(0.8, 0.6, 0.9), "entropy": self.interval(0.2, 0.1, 0.3)}
-        assert "None does so better than the softmax" in _error_words("map", 20, 50, rows)
+        assert "None does so better than the softmax" in _error_words(
+            "map", 20, 50, rows, {"entropy": self.interval(0.0, -0.1, 0.1)}
+        )
 
     def test_where_none_is_wrong_nothing_can_be_told(self) -> None:
         rows = {"confidence": self.interval(None, None, None)}
-        assert _error_words("prediction", 0, 50, rows) == "0 of 50 predictions are wrong, so nothing can be told."
+        assert _error_words("prediction", 0, 50, rows, {}) == "0 of 50 predictions are wrong, so nothing can be told."
 
     def test_both_are_on_the_page(self, source: Source, page: Page) -> None:
         n = len(source.tested)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         randomise_layers,
         shuffle_labels,
     )
-    from gyrus.evaluate.truthfree import concentration, entropy, error_auroc, method_agreement
+    from gyrus.evaluate.truthfree import concentration, entropy, error_auroc, error_auroc_gain, method_agreement
     from gyrus.intervals import Bootstrap, Interval
     from gyrus.rundata import open_run_data
 
@@ -54,7 +54,7 @@ _HOMES = {
         "randomise_layers",
         "shuffle_labels",
     ),
-    "gyrus.evaluate.truthfree": ("concentration", "entropy", "error_auroc", "method_agreement"),
+    "gyrus.evaluate.truthfree": ("concentration", "entropy", "error_auroc", "error_auroc_gain", "method_agreement"),
     "gyrus.intervals": ("Bootstrap", "Interval"),
     "gyrus.rundata": ("open_run_data",),
 }
@@ -76,6 +76,7 @@ __all__ = [
     "concentration",
     "entropy",
     "error_auroc",
+    "error_auroc_gain",
     "evaluate_run",
     "flip_stability",
     "folded",

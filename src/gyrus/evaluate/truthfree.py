@@ -131,6 +131,41 @@ def error_auroc(
     return interval(whole, roc_auc(truth, scores, weights), len(kept), len(np.unique(bootstrap.index[kept])))
 
 
+def error_auroc_gain(
+    numbers: NDArray[np.floating],
+    rival: NDArray[np.floating],
+    wrong: NDArray[np.bool_],
+    groups: Sequence[str],
+    *,
+    seed: int = 0,
+) -> Interval:
+    """Return by how much a number's AUROC for errors exceeds another's, on the slices where both are known.
+
+    Each is read the way round in which it tells more, as found on all of these slices.
+
+    Args:
+        numbers: (N,).
+        rival: (N,), for example the probability of the predicted class.
+        wrong: (N,) whether the prediction, or the map, was wrong.
+        groups: N patients.
+        seed: of the bootstrap.
+    """
+    kept = np.flatnonzero(~np.isnan(numbers) & ~np.isnan(rival))
+    if not len(kept):
+        return Interval(np.nan, np.nan, np.nan, 0, 0)
+    bootstrap = Bootstrap(groups, seed)
+    weights = bootstrap.weights[:, bootstrap.index[kept]]
+    ones, truth = np.ones((1, len(kept))), wrong[kept]
+    gain, replicates = 0.0, np.zeros(len(weights))
+    for sign, values in ((1.0, numbers), (-1.0, rival)):
+        scores = values[kept].astype(np.float64)
+        whole = float(roc_auc(truth, scores, ones)[0])
+        scores = scores if whole >= 0.5 else -scores
+        gain += sign * max(whole, 1 - whole)
+        replicates += sign * roc_auc(truth, scores, weights)
+    return interval(gain, replicates, len(kept), len(np.unique(bootstrap.index[kept])))
+
+
 def _flat(maps: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return (N, pixels), zeros for a map that is not finite."""
     return np.where(_finite(maps)[:, None, None], maps, 0).reshape(len(maps), -1).astype(np.float64)

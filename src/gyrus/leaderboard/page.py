@@ -311,12 +311,20 @@ def _rank(row: Entry, column: str) -> float:
 def _errors(every: Sequence[Mapping[str, Any]], of: str) -> dict[str, Any]:
     """Return the numbers that may tell wrong from right, of predictions or of maps, and what they say in words."""
     rows = {e["number"]: e["auroc"] for e in every if e["of"] == of}
+    gains = {e["number"]: e["gain"] for e in every if e["of"] == of}
     first = next(e for e in every if e["of"] == of)
     wrong, of_all = first["wrong"], first["auroc"]["n"]
-    return {"of": of, "wrong": wrong, "n": of_all, "rows": rows, "sentence": _error_words(of, wrong, of_all, rows)}
+    return {
+        "of": of,
+        "wrong": wrong,
+        "n": of_all,
+        "rows": rows,
+        "gains": gains,
+        "sentence": _error_words(of, wrong, of_all, rows, gains),
+    }
 
 
-def _error_words(of: str, wrong: int, n: int, rows: Mapping[str, Figure]) -> str:
+def _error_words(of: str, wrong: int, n: int, rows: Mapping[str, Figure], gains: Mapping[str, Figure]) -> str:
     start = f"{wrong} of {plural(n, of)} {'is' if wrong == 1 else 'are'} wrong"
     softmax, own = rows["confidence"], {k: v for k, v in rows.items() if k != "confidence"}
     if softmax["value"] is None:
@@ -328,10 +336,10 @@ def _error_words(of: str, wrong: int, n: int, rows: Mapping[str, Figure]) -> str
         sign = {k: "low" if v["value"] > 0.5 else "high" for k, v in telling.items()}
         shown = [f"{_NAMES.get(k, k)} ({sign[k]} where wrong, {number(v['value'])})" for k, v in telling.items()]
         said.append(f"Of what the map says of itself, {_listed(shown)} {'does' if len(telling) == 1 else 'do'}.")
-        above = [_NAMES.get(k, k) for k, v in telling.items() if _folded(v)[0] > _folded(softmax)[1]]
+        above = [_NAMES.get(k, k) for k in telling if (gains[k]["low"] or 0) > 0]
         said.append(
-            f"Better than the softmax, with intervals apart: {_listed(above)}." if above
-            else "None does so better than the softmax, with intervals apart."
+            f"Better than the softmax, slice for slice: {_listed(above)}." if above
+            else "None does so better than the softmax, slice for slice."
         )  # fmt: skip
     else:
         said.append("Nothing that the map says of itself does: every interval holds 0.5.")
@@ -341,14 +349,6 @@ def _error_words(of: str, wrong: int, n: int, rows: Mapping[str, Figure]) -> str
 
 def _told(figure: Figure) -> bool:
     return figure["low"] is not None and (figure["low"] > 0.5 or figure["high"] < 0.5)
-
-
-def _folded(figure: Figure) -> tuple[float, float]:
-    """Return the interval of an AUROC as if the number were read the way round in which it tells more."""
-    low, high = figure["low"], figure["high"]
-    if low is None:
-        return 0.0, 1.0
-    return (low, high) if figure["value"] >= 0.5 else (1 - high, 1 - low)
 
 
 def _listed(words: Sequence[str]) -> str:

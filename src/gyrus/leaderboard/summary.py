@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gyrus.artifacts import plain
 from gyrus.evaluate.cards import Card
-from gyrus.evaluate.truthfree import error_auroc
+from gyrus.evaluate.truthfree import error_auroc, error_auroc_gain
 from gyrus.intervals import Bootstrap, Interval
 from gyrus.leaderboard.contest import CHOSEN
 from gyrus.leaderboard.entries import COLUMNS, LEARNED, TRUTH_FREE, Entry, card_of
@@ -166,6 +166,8 @@ def _errors(
         known = ~np.isnan(errors)
         groups = [p for p, k in zip(patients, known, strict=True) if k]
         for name, values in numbers.items():
-            auroc = error_auroc(values[known], errors[known] > 0, groups, seed=seed)
-            found.append({"of": of, "number": name, "wrong": int(errors[known].sum()), "auroc": auroc})
+            mistaken = errors[known] > 0
+            auroc = error_auroc(values[known], mistaken, groups, seed=seed)
+            gain = error_auroc_gain(values[known], numbers["confidence"][known], mistaken, groups, seed=seed)
+            found.append({"of": of, "number": name, "wrong": int(mistaken.sum()), "auroc": auroc, "gain": gain})
     return found
