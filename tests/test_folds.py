@@ -155,3 +155,43 @@ def test_an_empty_folder_of_splits_is_refused(gyrus: Gyrus, tiny_phantom: Path, 
     said = gyrus("train", tiny_phantom, "--split", tmp_path / "none", "--out", tmp_path / "out", *RECIPE)
     assert said.code == 2
     assert "holds no split" in said.err
+
+
+def test_without_a_validation_fold_each_model_trains_on_all_the_others(
+    gyrus: Gyrus, tiny_phantom: Path, tmp_path: Path
+) -> None:
+    said = gyrus("split", tiny_phantom, "--folds", "4", "--no-val", "--out", tmp_path / "folds", "--json")
+    slices = len(open_dataset(tiny_phantom))
+    for split in said.document("gyrus.splits/1")["splits"]:
+        assert split["parts"]["val"] == []
+        assert len(split["parts"]["train"]) + len(split["parts"]["test"]) == slices
+    refused = gyrus("split", tiny_phantom, "--no-val", "--out", tmp_path / "one.json").refusal()
+    assert "--folds" in refused
+
+
+def test_what_is_printed_of_the_folds_names_the_leaderboard(gyrus: Gyrus, crossed: Path, tmp_path: Path) -> None:
+    said = gyrus("evaluate", crossed, "--out", tmp_path / "scores")
+    assert said.code == 0, said.err
+    assert "gyrus explain --leaderboard" in said.out
+
+
+class TestLeaderboardFlags:
+    def test_it_judges_runs_not_files(self, gyrus: Gyrus, crossed: Path, tiny_phantom: Path, tmp_path: Path) -> None:
+        words = ("explain", "--leaderboard", "--model", crossed)
+        assert "leave paths" in gyrus(*words, tiny_phantom, "--out", tmp_path / "board").refusal()
+        assert "add --out" in gyrus(*words).refusal()
+
+    def test_its_flags_mean_nothing_without_it(self, gyrus: Gyrus, crossed: Path) -> None:
+        assert "add --leaderboard" in gyrus("explain", "--model", crossed / "fold-1", "--sample", "3").refusal()
+
+    def test_over_the_folds(self, gyrus: Gyrus, crossed: Path, tmp_path: Path) -> None:
+        board = tmp_path / "board"
+        words = ("--methods", "cam,saliency", "--layers", "last", "--sample", "2", "--seed", "1")
+        said = gyrus(
+            "explain", "--leaderboard", "--model", crossed, "--out", board, *words, "--device", "cpu", "--json"
+        )
+        value = said.document("gyrus.leaderboard/1")
+        assert [m["name"] for m in value["models"]] == ["fold-1", "fold-2", "fold-3"]
+        assert value["slices"] == sum(m["slices"] for m in value["models"])
+        assert "out of fold" in value["statement"]
+        assert (board / "leaderboard.html").is_file()

@@ -177,6 +177,8 @@ def localization(value: Mapping[str, Any]) -> Lines:
     """Return the localization table, or the sentence that says why there is none."""
     found = value["localization"]
     if found is None:
+        if value["data"]["masks"]:
+            return ["The maps of several folds are judged by `gyrus explain --leaderboard`."]
         return ["No slice has a tumour outline, so maps cannot be scored."]
     grids = {r["layer"]: tuple(r["grid"]) for r in found["rows"] if r["kind"] == "method"}
     alike = len(set(grids.values())) < len(grids)  # the grid alone does not tell the layers apart
