@@ -103,7 +103,7 @@ class TestGain:
     def test_is_the_difference_of_the_areas_each_read_its_better_way_round(self) -> None:
         rng = np.random.default_rng(3)
         wrong = rng.random(80) < 0.4
-        good, poor = wrong + rng.normal(0, 0.5, 80), -wrong + rng.normal(0, 3, 80)
+        good, poor = wrong + rng.normal(0, 0.5, 80), rng.normal(0, 3, 80) - wrong
         patients = [str(i // 4) for i in range(80)]
         found = error_auroc_gain(good, poor, wrong, patients)
         folded = [max(a, 1 - a) for a in (roc_auc_score(wrong, v) for v in (good, poor))]

@@ -184,8 +184,12 @@ class TestScores:
         assert len(set(lines)) == 2
 
     def test_without_outlines(self) -> None:
-        text = shown(tables.scores(scores(localization=None)))
+        text = shown(tables.scores(scores(localization=None, data={"masks": 0})))
         assert text.endswith("No slice has a tumour outline, so maps cannot be scored.\n")
+
+    def test_of_several_folds(self) -> None:
+        text = shown(tables.scores(scores(localization=None, data={"masks": 9})))
+        assert text.endswith("judged by `gyrus explain --leaderboard`.\n")
 
     def test_demo_ends_with_the_report(self) -> None:
         text = shown(tables.demo({"scores": scores(), "finding": "It looks [there].", "report": "out/[run]/r.html"}))

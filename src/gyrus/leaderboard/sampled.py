@@ -33,7 +33,7 @@ def faithfulness(net: nn.Module, images: Tensor, target: Tensor, grids: Grids, s
     judge = Faithfulness(net, images, target, seed=seed)
     found: Numbers = {}
     for entry, grid in grids.items():
-        maps = torch.from_numpy(grid)
+        maps = torch.from_numpy(grid).to(images.device)
         morf = judge.road(maps, order="morf", percentages=PERCENTAGES).mean
         lerf = judge.road(maps, order="lerf", percentages=PERCENTAGES).mean
         drop, increase = judge.confidence(maps)
@@ -46,7 +46,7 @@ def faithfulness(net: nn.Module, images: Tensor, target: Tensor, grids: Grids, s
             "confidence_drop": drop,
             "confidence_increase": increase,
         }
-        found[entry] = {name: values.numpy() for name, values in columns.items()}
+        found[entry] = {name: values.cpu().numpy() for name, values in columns.items()}
     return found
 
 
