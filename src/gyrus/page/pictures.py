@@ -26,7 +26,12 @@ def data_uri(panel: NDArray[np.uint8]) -> str:
     stored = panel[:, :, 0] if grey else cv2.cvtColor(panel, cv2.COLOR_RGB2BGR)
     done, png = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     assert done, "OpenCV encodes every 8-bit picture"
-    return f"data:image/png;base64,{base64.b64encode(png.tobytes()).decode('ascii')}"
+    return png_uri(png.tobytes())
+
+
+def png_uri(png: bytes) -> str:
+    """Return the content of a PNG file as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
 def placement(shape: tuple[int, ...]) -> tuple[float, int, int]:
