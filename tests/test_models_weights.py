@@ -108,6 +108,17 @@ def test_the_real_vgg_convolutions_in_half_precision() -> None:
         assert torch.allclose(model.body(picture()), reference(picture()), atol=1e-4)
 
 
+def test_the_real_alexnet_convolutions_in_half_precision() -> None:
+    path = shared("alexnet_features_imagenet_fp16.safetensors")
+    reference = torchvision.models.alexnet(weights=None).features.eval()
+    reference.load_state_dict({k.removeprefix("features."): v.float() for k, v in load_file(path).items()})
+    model = create_model("alexnet", CLASSES, pretrained=path).eval()
+    with torch.no_grad():
+        expected = reference(picture(side=224))
+        assert torch.allclose(model.body(picture(side=224)), expected, atol=1e-4)
+    assert expected.count_nonzero() > 100
+
+
 @pytest.mark.parametrize("name", PACKAGED)
 def test_packaged_weights_lie_where_their_names_say(name: str) -> None:
     pytest.importorskip(PACKAGED[name])

@@ -25,7 +25,7 @@ from gyrus.loading import load_slices
 from gyrus.models import Classifier, create_model, load_model
 from gyrus.records import Dataset
 from gyrus.splits import Split, holdout
-from gyrus.training import TrainConfig, _SliceBatches, fit, make_config
+from gyrus.training import TrainConfig, _Batches, fit, make_config
 
 # lightning 2.6 asks torch 2.15 for something that it announces to drop; nothing a caller of Trainer can change
 
@@ -371,6 +371,33 @@ def test_a_loss_that_is_no_number_is_never_chosen_over_one_that_is() -> None:
     assert table.chosen["epoch"] == 1
 
 
+def test_which_epoch_is_kept() -> None:
+    rows = [(1, 0.9, 0.7), (2, 0.4, 0.8), (3, 0.6, 0.9), (4, 0.5, 0.9), (5, 0.55, 0.9)]
+    for choose, kept in (("loss", 2), ("accuracy", 4), ("last", 5)):
+        table = EpochTable(choose)
+        table.rows = [{"epoch": e, "val_loss": loss, "val_accuracy": accuracy} for e, loss, accuracy in rows]
+        assert table.chosen["epoch"] == kept
+        table.rows = [{"epoch": e} for e, _, _ in rows]  # no validation part
+        assert table.chosen["epoch"] == 5
+
+
+@pytest.mark.parametrize("choose", ["accuracy", "last"])
+def test_the_epoch_asked_for_is_kept(few: Dataset, tmp_path: Path, choose: str) -> None:
+    config = small_config(epochs=3, choose=choose, learning_rate=0.02)
+    model = fit(few, holdout(few, (0.5, 0.25, 0.25)), config, tmp_path / "run")
+    rows = rows_of(tmp_path / "run")
+    best = max(rows, key=lambda row: (float(row["val_accuracy"]), -float(row["val_loss"])))
+    assert model.spec.training["epoch"] == (3 if choose == "last" else int(best["epoch"]))
+    assert model.spec.metrics["val_loss"] == float(rows[model.spec.training["epoch"] - 1]["val_loss"])
+
+
+def test_one_sigmoid_unit_trains_like_any_head(few: Dataset, tmp_path: Path) -> None:
+    model = fit(few, holdout(few, (0.5, 0.25, 0.25)), small_config(head="sigmoid"), tmp_path / "run")
+    assert model.head.weight.shape[0] == 1
+    assert predict(model, list(few)[:2]).logits.sum(axis=1) == pytest.approx(0, abs=1e-6)
+    assert "one sigmoid unit" in (tmp_path / "run" / "model" / "card.md").read_text()
+
+
 def test_epoch_figures_by_hand(tmp_path: Path) -> None:
     """Two batches of unequal size: losses are weighted by it, and rates come from the summed confusion."""
     table = EpochTable()
@@ -403,7 +430,7 @@ def test_every_pass_has_its_own_order_and_holds_each_slice_once() -> None:
     """The order depends on (seed, epoch) alone; there is no way to see it from outside a run."""
     pixels, labels = np.arange(7, dtype=np.uint8).reshape(7, 1, 1), torch.arange(7)
     epoch = [0]
-    batches = _SliceBatches(pixels, labels, small_config(batch_size=3), lambda: epoch[0])
+    batches = _Batches(pixels, labels, small_config(batch_size=3), lambda: epoch[0])
 
     def order() -> list[int]:
         passed = list(batches)
@@ -417,9 +444,9 @@ def test_every_pass_has_its_own_order_and_holds_each_slice_once() -> None:
     epoch[0] = 1
     assert order() != first
     assert sorted(order()) == sorted(first) == list(range(7))
-    other = _SliceBatches(pixels, labels, small_config(batch_size=3, seed=1), lambda: 0)
+    other = _Batches(pixels, labels, small_config(batch_size=3, seed=1), lambda: 0)
     assert torch.cat([labels for _, labels in other]).tolist() != first
-    plain = _SliceBatches(pixels, labels, small_config(batch_size=3))
+    plain = _Batches(pixels, labels, small_config(batch_size=3))
     assert torch.cat([labels for _, labels in plain]).tolist() == list(range(7))
 
 

@@ -43,6 +43,10 @@ class Augment(BaseModel):
     clahe: float = Field(default=0.0, ge=0, le=1)
 
 
+STILL = Augment(flip=0, rotate=0, translate=0, scale=0, brightness=0, contrast=0, clahe=0)
+"""Slices as they are."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class AugmentParams:
     """What happens to each of N slices.

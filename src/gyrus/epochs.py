@@ -6,7 +6,7 @@ import csv
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -19,15 +19,20 @@ from gyrus.confusion import confusion_matrix, rates
 from gyrus.errors import GyrusError
 
 BEST, LAST = "best.ckpt", "last.ckpt"
+Choice = Literal["loss", "accuracy", "last"]
 
 
 class EpochTable(Callback):
     """Loss, accuracy, macro precision, recall and F1 of each epoch, on both parts, as ``epochs.csv``.
 
     The rows travel in the checkpoint, so a resumed run's table is whole.
+
+    Args:
+        choose: which epoch is kept: of least validation loss, of highest validation accuracy, or the last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, choose: Choice = "loss") -> None:
+        self.choose = choose
         self.path: Path | None = None
         self.rows: list[dict[str, float]] = []
         self._sums: dict[str, tuple[float, np.ndarray[Any, np.dtype[np.int64]]]] = {}
@@ -35,8 +40,10 @@ class EpochTable(Callback):
 
     @property
     def chosen(self) -> dict[str, float]:
-        """The row of the epoch that was kept: lowest validation loss, or the last where there is no validation part."""
-        return min(self.rows, key=_error)
+        """The row of the epoch that was kept; the last where there is no validation part."""
+        if self.choose == "last" or "val_loss" not in self.rows[0]:
+            return self.rows[-1]
+        return min(self.rows, key=_error if self.choose == "loss" else _inaccuracy)
 
     def add(self, part: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Count one batch: mean loss, (N, C) logits, (N,) labels."""
@@ -127,6 +134,10 @@ class WholeFiles(TorchCheckpointIO):
 
 
 def _error(row: dict[str, float]) -> float:
-    """Return what the kept epoch has least of; a loss that is not a number is worse than any other."""
-    error = row.get("val_loss", -row["epoch"])
-    return math.inf if math.isnan(error) else error
+    """Return the validation loss; one that is not a number is worse than any other."""
+    return math.inf if math.isnan(row["val_loss"]) else row["val_loss"]
+
+
+def _inaccuracy(row: dict[str, float]) -> tuple[float, float]:
+    """Return what the epoch of highest accuracy, and among equals of least loss, has least of."""
+    return -row["val_accuracy"], _error(row)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from gyrus.features import embed_records
 from gyrus.loading import Progress, batches
 from gyrus.models import Classifier
 from gyrus.predictions import Predictions
@@ -54,6 +57,42 @@ def predict(
     finally:
         for module, training in modes:
             module.training = training
+    return _as_predictions(model, records, logits, status, statement)
+
+
+def predict_frozen(
+    model: Classifier,
+    records: Sequence[Record],
+    store: Path,
+    *,
+    precision: str = "auto",
+    statement: str = "",
+    progress: Progress | None = None,
+) -> Predictions:
+    """Classify slices by a model of which the last layer alone was trained, from features that are kept on disk.
+
+    Args:
+        model: from a frozen training; left in the mode it was found in.
+        records: slices, labelled or not.
+        store: see :func:`gyrus.features.embed_records`.
+        precision: likewise; the same as in training.
+        statement: the split the slices come from, kept with the result.
+        progress: called after each batch.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    found = embed_records(model, records, store=store, precision=precision, what="predicting", progress=progress)
+    was = model.training
+    with torch.inference_mode():
+        logits = model.eval().finish(torch.from_numpy(found).to(model.mean.device)).float().cpu().numpy()
+    model.train(was)
+    return _as_predictions(model, records, logits, ["ok"] * len(records), statement)
+
+
+def _as_predictions(
+    model: Classifier, records: Sequence[Record], logits: NDArray[np.float32], status: Sequence[str], statement: str
+) -> Predictions:
     return Predictions(
         classes=model.classes,
         ids=tuple(r.id for r in records),

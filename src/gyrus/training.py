@@ -7,92 +7,34 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from torch import Tensor
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
 
 from gyrus.artifacts import is_finished, read_json, refuse_existing, write_json, write_manifest
-from gyrus.augment import Augment, apply, draw
+from gyrus.augment import apply, draw
 from gyrus.devices import has_fast_bf16, pick_device
 from gyrus.epochs import BEST, LAST, Checkpoints, EpochTable, WholeFiles
 from gyrus.errors import InputError
+from gyrus.features import embed_records
 from gyrus.loading import Progress, load_slices
 from gyrus.models import Classifier, create_model, save_model
-from gyrus.models.registry import normalisation
-from gyrus.models.spec import Pooling
-from gyrus.preprocess import Preprocess
+from gyrus.models.attention import CamAttention
 from gyrus.records import Dataset, Record
 from gyrus.splits import Split
+from gyrus.trainconfig import TrainConfig, make_config
+
+__all__ = ["CONFIG", "EPOCHS", "SPLIT", "AttentionSwitch", "TrainConfig", "fit", "make_config"]
 
 CONFIG, SPLIT, EPOCHS = "config.json", "split.json", "epochs.csv"
-
-
-class TrainConfig(BaseModel):
-    """Everything that decides the result of a training run besides the data and the split.
-
-    Attributes:
-        model: architecture, see :func:`gyrus.create_model`.
-        pretrained: "none", "hub", "package", or the path of a weight file.
-        size: side of the input in pixels.
-        crop: see :class:`Preprocess`.
-        fit: see :class:`Preprocess`.
-        canonical: train on :meth:`Preprocess.canonical` instead, which settles ``crop`` and ``fit``.
-        channels: of the input.
-        pooling: of the class map.
-        output_stride: of the last feature map; None keeps the architecture's own.
-        truncate: reach it by ending the network earlier, not by dilation.
-        epochs: passes over the training part.
-        batch_size: slices per step.
-        learning_rate: the peak of the one-cycle schedule (Smith & Topin 2018).
-        weight_decay: of AdamW (Loshchilov & Hutter 2019).
-        label_smoothing: share of the target spread over all classes (Szegedy et al. 2016).
-        class_weights: weigh the loss by the inverse of each class's frequency in the training part.
-        augment: how far training slices are changed.
-        seed: of initial weights, order and augmentation.
-        precision: "auto" is bfloat16 autocast where the processor multiplies it in hardware, else float32.
-        device: "cpu", "cuda", or "auto".
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str = "mobilenetv2_100"
-    pretrained: str = "none"
-    size: int = Field(default=160, ge=32, le=1024)
-    crop: Literal["none", "head"] = "none"
-    fit: Literal["pad", "stretch"] = "pad"
-    canonical: bool = False
-    channels: Literal[1, 3] = 3
-    pooling: Pooling = "avg"
-    output_stride: Literal[8, 16, 32] | None = None
-    truncate: bool = False
-    epochs: int = Field(default=8, ge=1)
-    batch_size: int = Field(default=32, ge=2)
-    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
-    weight_decay: float = Field(default=0.02, ge=0, allow_inf_nan=False)
-    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
-    class_weights: bool = True
-    augment: Augment = Augment()
-    seed: int = Field(default=0, ge=0)
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.canonical and (self.crop, self.fit) != ("none", "pad"):
-            raise ValueError("the canonical form settles crop and fit: leave both out")
-        return self
-
-    def preprocess(self) -> Preprocess:
-        """Return how slices become input, as the architecture's weights expect it."""
-        mean, std = normalisation(self.model)
-        if self.canonical:
-            return Preprocess.canonical(self.size).model_copy(update={"mean": mean, "std": std})
-        return Preprocess(size=self.size, crop=self.crop, fit=self.fit, mean=mean, std=std)
+TOLD = {"seed", "epochs", "learning_rate", "label_smoothing", "class_weights"}
+TOLD |= {"frozen", "optimizer", "schedule", "choose", "dropout", "attention_from"}
+"""What of the recipe the model's own description repeats."""
 
 
 def fit(
@@ -102,9 +44,10 @@ def fit(
     out: Path,
     *,
     resume: bool = False,
+    features: Path | None = None,
     progress: Progress | None = None,
 ) -> Classifier:
-    """Fine-tune a classifier on the training part, choosing the epoch by the validation loss.
+    """Fine-tune a classifier on the training part, choosing the epoch by the validation part.
 
     The test part is never read. After each epoch a checkpoint is kept, so a run that was killed continues with
     ``resume=True`` to the result it would have had: order and augmentation depend on (seed, epoch, step) alone.
@@ -115,6 +58,7 @@ def fit(
         config: the recipe.
         out: the run's folder: ``model/``, ``split.json``, ``config.json``, ``epochs.csv`` and, last, ``run.json``.
         resume: continue an unfinished run in ``out`` made with the same arguments.
+        features: a folder in which a frozen network's features are kept from run to run.
         progress: called after each step.
 
     Returns:
@@ -131,23 +75,26 @@ def fit(
     classes = tuple(sorted({str(r.label) for r in train}))
     _require_known(val, classes)
     model = _make_model(config, classes)
-    spec = model.spec.preprocess
-    task = _Task(
-        model,
-        config,
-        _SliceBatches(
-            load_slices(train, spec, what="reading train", progress=progress), _indices(train, classes), config
-        ),
-        _SliceBatches(load_slices(val, spec, what="reading val", progress=progress), _indices(val, classes), config),
-        progress,
-    )
+
+    def part(records: Sequence[Record], name: str) -> _Batches:
+        inputs: np.ndarray[Any, Any]
+        if config.frozen:
+            inputs = embed_records(
+                model.to(device), records, store=features, precision=config.precision, what=f"features of {name}",
+                progress=progress,
+            )  # fmt: skip
+        else:
+            inputs = load_slices(records, model.spec.preprocess, what=f"reading {name}", progress=progress)
+        return _Batches(inputs, _indices(records, classes), config)
+
+    task = _Task(model, config, part(train, "train"), part(val, "val"), progress)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / SPLIT).exists():
         split.save(out / SPLIT)
     write_json(out / CONFIG, config.model_dump())
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         best = _run(task, config, device, out)
-    model.load_state_dict(best)
+    model.load_state_dict(model.state_dict() | best)  # of a frozen run only the head is kept
     chosen = task.table.chosen
     model.spec = model.spec.model_copy(
         update={
@@ -157,7 +104,7 @@ def fit(
                 "split": split.statement,
                 "record_wise": split.leaks,
                 "epoch": chosen["epoch"],
-                **config.model_dump(include={"seed", "epochs", "learning_rate", "label_smoothing", "class_weights"}),
+                **config.model_dump(include=TOLD),
             },
             "metrics": {k: v for k, v in chosen.items() if k.startswith("val_")},
         }
@@ -169,21 +116,6 @@ def fit(
     facts = {"seed": config.seed, "data": _data_facts(dataset), "split": split.statement, "record_wise": split.leaks}
     write_manifest(out, "train", started=started, arguments=config.model_dump(), facts=facts)
     return model.eval()
-
-
-def make_config(**fields: Any) -> TrainConfig:
-    """Return a recipe from plain values.
-
-    Raises:
-        InputError: a value is out of range; the message names the field.
-    """
-    try:
-        return TrainConfig.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        why = first["msg"].removeprefix("Value error, ")
-        where = ".".join(str(p) for p in first["loc"])
-        raise InputError(f"{where} = {first['input']!r} cannot be used: {why}" if where else why) from None
 
 
 def _claim(out: Path, config: TrainConfig, split: Split, resume: bool) -> None:
@@ -214,17 +146,29 @@ def _require_known(records: Sequence[Record], classes: tuple[str, ...]) -> None:
 
 def _make_model(config: TrainConfig, classes: tuple[str, ...]) -> Classifier:
     sources: Mapping[str, Any] = {"none": "none", "hub": "hub", "package": "package"}
-    return create_model(
+    model = create_model(
         config.model,
         classes,
         pretrained=sources.get(config.pretrained, Path(config.pretrained)),
         pooling=config.pooling,
+        head=config.head,
+        keep_dense=config.keep_dense,
+        dropout=config.dropout,
         output_stride=config.output_stride,
         truncate=config.truncate,
         channels=config.channels,
         preprocess=config.preprocess(),
         seed=config.seed,
-    ).to(memory_format=torch.channels_last)
+    )
+    if config.attention_from is not None and not isinstance(model, CamAttention):
+        raise InputError(f"{config.model} has no attention to switch on: leave attention_from out")
+    if config.frozen:
+        model.requires_grad_(False).head.requires_grad_(True)
+    return model.to(memory_format=torch.channels_last)
+
+
+def _in_bf16(config: TrainConfig, device: torch.device) -> bool:
+    return config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(device))
 
 
 def _indices(records: Sequence[Record], classes: tuple[str, ...]) -> Tensor:
@@ -244,15 +188,15 @@ def _run(task: _Task, config: TrainConfig, device: torch.device, out: Path) -> d
     """Train to the end, from the last checkpoint if there is one, and return the chosen weights."""
     folder = out / "checkpoints"
     folder.mkdir(exist_ok=True)
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(device))
     task.table.path = out / EPOCHS
+    switch = [AttentionSwitch(config.attention_from)] if config.attention_from else []
     trainer = L.Trainer(
         accelerator=device.type,
         devices=1,
-        precision="bf16-mixed" if bf16 else "32-true",
+        precision="bf16-mixed" if _in_bf16(config, device) and not config.frozen else "32-true",
         max_epochs=config.epochs,
         limit_val_batches=1.0 if len(task.val) else 0,
-        callbacks=[task.table, Checkpoints(folder, task.table)],
+        callbacks=[task.table, *switch, Checkpoints(folder, task.table)],
         plugins=[WholeFiles()],
         logger=False,
         enable_progress_bar=False,
@@ -275,11 +219,29 @@ def _run(task: _Task, config: TrainConfig, device: torch.device, out: Path) -> d
     return {k.removeprefix("model."): v for k, v in state.items()}
 
 
-@dataclass(eq=False)
-class _SliceBatches:
-    """Batches straight from the cached slices; the order of a shuffled pass depends on (seed, epoch) alone."""
+class AttentionSwitch(Callback):
+    """Switches a model's attention on at the beginning of an epoch; resumed after it, at once.
 
-    slices: np.ndarray[Any, np.dtype[np.uint8]]
+    The switch is part of the model's state, so each checkpoint and the saved model have it as their epoch had.
+
+    Args:
+        first: the epoch, counted from 1.
+    """
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Switch it on where its epoch has come."""
+        if trainer.current_epoch + 1 >= self.first:
+            cast(CamAttention, pl_module.model).switch_attention(True)
+
+
+@dataclass(eq=False)
+class _Batches:
+    """Batches straight from cached slices or features; the order of a shuffled pass depends on (seed, epoch) alone."""
+
+    inputs: np.ndarray[Any, Any]
     labels: Tensor
     config: TrainConfig
     epoch: Callable[[], int] | None = None
@@ -294,9 +256,9 @@ class _SliceBatches:
         if self.epoch is not None:
             generator = torch.Generator().manual_seed(_stream(self.config.seed, self.epoch(), 0))
             order = torch.randperm(n, generator=generator)
-        pixels = torch.from_numpy(self.slices)
+        inputs = torch.from_numpy(self.inputs)
         for chunk in order.tensor_split(len(self)):  # sizes differ by one at most: no odd batch of one
-            yield pixels[chunk], self.labels[chunk]
+            yield inputs[chunk], self.labels[chunk]
 
 
 class _Task(L.LightningModule):
@@ -306,8 +268,8 @@ class _Task(L.LightningModule):
         self,
         model: Classifier,
         config: TrainConfig,
-        train: _SliceBatches,
-        val: _SliceBatches,
+        train: _Batches,
+        val: _Batches,
         progress: Progress | None,
     ) -> None:
         super().__init__()
@@ -317,7 +279,8 @@ class _Task(L.LightningModule):
         self.train_batches.epoch = lambda: self.current_epoch
         self.val = val
         self.progress = progress
-        self.table = EpochTable()
+        self.table = EpochTable(config.choose)
+        self.strict_loading = not config.frozen
         counts = torch.bincount(train.labels, minlength=len(model.classes)).float()
         weight = counts.sum() / (len(counts) * counts) if config.class_weights else torch.ones_like(counts)
         self.register_buffer("class_weight", weight, persistent=False)
@@ -327,10 +290,11 @@ class _Task(L.LightningModule):
         torch.manual_seed(_stream(self.config.seed, self.current_epoch, 1))
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        slices, labels = batch
-        generator = torch.Generator().manual_seed(_stream(self.config.seed, self.current_epoch, 2, index))
-        images = self.model.normalise(apply(slices, draw(self.config.augment, len(slices), generator)))
-        logits = self.model(images)
+        inputs, labels = batch
+        if not self.config.frozen:
+            generator = torch.Generator().manual_seed(_stream(self.config.seed, self.current_epoch, 2, index))
+            inputs = apply(inputs, draw(self.config.augment, len(inputs), generator))
+        logits = self._logits(inputs)
         weight, smoothing = self.get_buffer("class_weight"), self.config.label_smoothing
         loss = F.cross_entropy(logits.float(), labels, weight=weight, label_smoothing=smoothing)
         self.table.add("train", loss, logits, labels)
@@ -340,17 +304,35 @@ class _Task(L.LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:  # noqa: ARG002
-        slices, labels = batch
-        logits = self.model(self.model.normalise(slices)).float()
+        inputs, labels = batch
+        logits = self._logits(inputs).float()
         loss = F.cross_entropy(logits, labels)
         self.table.add("val", loss, logits, labels)
         self.log("val_loss", loss, batch_size=len(labels))
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what never changes, which for VGG would be a hundred times the rest."""
+        if self.config.frozen:
+            state = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {k: v for k, v in state.items() if k.startswith("model.head.")}
+
     def configure_optimizers(self) -> Any:
         config = self.config
-        optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        learning = [p for p in self.model.parameters() if p.requires_grad]
+        optimiser = _make_optimizer(config, learning)
+        if config.schedule == "constant":
+            return optimiser
         steps = config.epochs * len(self.train_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _logits(self, inputs: Tensor) -> Tensor:
+        """Return (N, classes) from slices, or of a frozen run from features."""
+        return self.model.finish(inputs) if self.config.frozen else self.model(self.model.normalise(inputs))
+
+
+def _make_optimizer(config: TrainConfig, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(weights, config.learning_rate, momentum=0.9, weight_decay=config.weight_decay)
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(weights, lr=config.learning_rate, weight_decay=config.weight_decay)

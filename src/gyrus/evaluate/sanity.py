@@ -20,7 +20,9 @@ from gyrus.errors import InputError
 from gyrus.evaluate.agreement import rank_correlation, ssim
 from gyrus.evaluate.cards import Card
 from gyrus.evaluate.explaining import Explain
-from gyrus.models import Classifier, create_model
+from gyrus.models import Classifier
+from gyrus.models.attention import CamAttention
+from gyrus.models.registry import build
 from gyrus.records import Record
 
 _UNLIKE = "0 where one of the two maps is blank; NaN where both are, or where a map is not finite"
@@ -170,17 +172,9 @@ def null_model(model: Classifier, seed: int = 0) -> Classifier:
         model: left as it is; not a weight of it is used.
         seed: of the weights.
     """
-    spec = model.spec
-    fresh = create_model(
-        spec.architecture,
-        spec.classes,
-        pooling=spec.pooling,
-        output_stride=spec.output_stride,
-        truncate=spec.truncate,
-        channels=1 if spec.preprocess.channels == 1 else 3,
-        preprocess=spec.preprocess,
-        seed=seed,
-    )
+    fresh = build(model.spec, seed=seed)
+    if isinstance(fresh, CamAttention) and isinstance(model, CamAttention):
+        fresh.switch_attention(bool(model.attends))
     return fresh.to(model.mean.device).eval()
 
 

@@ -34,7 +34,7 @@ from gyrus.explain.methods import check_options, find_method
 from gyrus.explain.passes import ForwardPass, exact, run_forward
 from gyrus.explain.subject import Precision, Subject
 from gyrus.explain.targets import TargetSpec, resolve_target
-from gyrus.models.classifier import Classifier
+from gyrus.models.classifier import Classifier, no_class_map
 
 MapDict = dict[tuple[str, str], Tensor]
 
@@ -175,6 +175,8 @@ class Explainer:
             raise InputError("name the layers to explain: only gyrus's own models say which one is their last")
         for method in methods:
             if method.needs_head and not any(self._linear_in(layer) for layer in self.layers):
+                if isinstance(self.model, Classifier) and not self.model.has_class_map:
+                    raise InputError(no_class_map(self.model.spec))
                 raise InputError(
                     f"{method.name} is defined only where the class score is linear in the layer, which is "
                     f"none of {', '.join(self.layers)}: leave it out, or explain a gyrus model's last layer"
@@ -286,12 +288,14 @@ class Explainer:
 
     def _linear_in(self, layer: str) -> bool:
         """Whether the class map is linear in this layer's output."""
-        return isinstance(self.model, Classifier) and layer == self.model.spec.target_layer
+        if not isinstance(self.model, Classifier) or not self.model.has_class_map:
+            return False
+        return layer == self.model.spec.target_layer
 
     def _weight(self, layer: str, target: Tensor) -> Tensor | None:
         """Return (N, K) head weights of each image's class where the class map is linear in this layer, else None."""
         if isinstance(self.model, Classifier) and self._linear_in(layer):
-            return self.model.head.weight.detach().float()[target, :, 0, 0]
+            return self.model.class_weights().detach().float()[target]
         return None
 
 

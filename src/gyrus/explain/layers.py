@@ -16,9 +16,11 @@ LayerSpec = Sequence[str] | Literal["last", "stages", "sweep"] | None
 
 
 def sweep_layers(model: nn.Module) -> tuple[str, ...]:
-    """Return the names of every 2-D convolution before the head, in the order they are defined in."""
-    head = model.head if isinstance(model, Classifier) else None
-    return tuple(name for name, module in model.named_modules() if isinstance(module, nn.Conv2d) and module is not head)
+    """Return the names of every 2-D convolution before the head and its dense layers, in the order of definition."""
+    behind: set[nn.Module] = set()
+    if isinstance(model, Classifier):
+        behind = {model.head, *(model.dense.modules() if model.dense is not None else ())}
+    return tuple(n for n, module in model.named_modules() if isinstance(module, nn.Conv2d) and module not in behind)
 
 
 def stage_layers(model: nn.Module) -> tuple[str, ...]:
@@ -33,8 +35,9 @@ def stage_layers(model: nn.Module) -> tuple[str, ...]:
     stages = list(getattr(model.body.net, "feature_info", ()))
     for stage in stages if model.body.stage is None else stages[: model.body.stage + 1]:
         by_stride[stage["reduction"]] = f"body.net.{stage['module']}"
-    finer = [by_stride[stride] for stride in sorted(by_stride)[:-1]]
-    return (*finer, model.spec.target_layer)
+    if model.spec.target_layer == "body":
+        by_stride.popitem()  # the last stage is the body's output
+    return (*by_stride.values(), model.spec.target_layer)
 
 
 def resolve_layers(model: nn.Module, layers: LayerSpec) -> dict[str, nn.Module]:

