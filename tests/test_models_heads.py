@@ -147,6 +147,14 @@ class TestAlexnet:
         save_model(short.eval(), tmp_path / "short")
         assert torch.equal(load_model(tmp_path / "short")(images), short(images))
 
+    def test_of_too_small_a_slice_nothing_is_left(self) -> None:
+        least = Preprocess(size=63)
+        assert create_model("alexnet", PAIR, preprocess=least).body(noise(1, 3, 63, 63)).shape == (1, 256, 1, 1)
+        with pytest.raises(InputError, match=r"^alexnet has no feature map of 62 px: give it 63 px or more$"):
+            create_model("alexnet", PAIR, preprocess=Preprocess(size=62))
+        short = create_model("alexnet", PAIR, preprocess=Preprocess(size=32), truncate=True, output_stride=8)
+        assert short.body(noise(1, 3, 32, 32)).shape[2:] == (3, 3)
+
     def test_the_hub_is_torchvisions(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """Read from torch's cache; what lies there is torchvision's own form, classifier and all."""
         import torchvision

@@ -430,7 +430,7 @@ def test_every_pass_has_its_own_order_and_holds_each_slice_once() -> None:
     """The order depends on (seed, epoch) alone; there is no way to see it from outside a run."""
     pixels, labels = np.arange(7, dtype=np.uint8).reshape(7, 1, 1), torch.arange(7)
     epoch = [0]
-    batches = _Batches(pixels, labels, small_config(batch_size=3), lambda: epoch[0])
+    batches = _Batches(pixels, labels, small_config(batch_size=3), epoch=lambda: epoch[0])
 
     def order() -> list[int]:
         passed = list(batches)
@@ -444,7 +444,7 @@ def test_every_pass_has_its_own_order_and_holds_each_slice_once() -> None:
     epoch[0] = 1
     assert order() != first
     assert sorted(order()) == sorted(first) == list(range(7))
-    other = _Batches(pixels, labels, small_config(batch_size=3, seed=1), lambda: 0)
+    other = _Batches(pixels, labels, small_config(batch_size=3, seed=1), epoch=lambda: 0)
     assert torch.cat([labels for _, labels in other]).tolist() != first
     plain = _Batches(pixels, labels, small_config(batch_size=3))
     assert torch.cat([labels for _, labels in plain]).tolist() == list(range(7))

@@ -92,12 +92,17 @@ def apply(slices: Tensor, params: AugmentParams) -> Tensor:
     """
     if params.clahe.any():
         slices = _equalise(slices, params.clahe)
-    grey = slices.float().unsqueeze(1)
-    grid = F.affine_grid(params.affine.to(grey.device), list(grey.shape), align_corners=False)
-    moved = F.grid_sample(grey, grid, padding_mode="zeros", align_corners=False).squeeze(1)
+    moved = move(slices, params)
     mean = moved.mean(dim=(1, 2), keepdim=True)
-    factor, offset = (v.to(grey.device).view(-1, 1, 1) for v in (params.contrast, params.brightness))
+    factor, offset = (v.to(moved.device).view(-1, 1, 1) for v in (params.contrast, params.brightness))
     return ((moved - mean) * factor + mean + 255 * offset).clamp_(0, 255)
+
+
+def move(slices: Tensor, params: AugmentParams) -> Tensor:
+    """Mirror, turn, shift and scale (N, H, W) slices or masks: float32 in their own range, 0 where nothing was."""
+    values = slices.float().unsqueeze(1)
+    grid = F.affine_grid(params.affine.to(values.device), list(values.shape), align_corners=False)
+    return F.grid_sample(values, grid, padding_mode="zeros", align_corners=False).squeeze(1)
 
 
 def _equalise(slices: Tensor, chosen: Tensor) -> Tensor:

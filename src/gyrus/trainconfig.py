@@ -36,6 +36,12 @@ class TrainConfig(BaseModel):
             never. Refused for a model without attention.
         output_stride: of the last feature map; None keeps the architecture's own.
         truncate: reach it by ending the network earlier, not by dilation.
+        fuse: channels in which the features of stride 8, 16 and 32 are brought together at stride 8; see
+            :func:`gyrus.create_model`.
+        guide: "none"; or "mask", which adds to the loss how far the map of the true class is from the tumour's outline,
+            see :func:`gyrus.guides.mask_loss`. Slices of no_tumor are pulled to an empty map; others without an outline
+            are left alone.
+        guide_weight: of that loss beside the cross-entropy.
         epochs: passes over the training part.
         batch_size: slices per step.
         optimizer: "adamw" (Loshchilov & Hutter 2019), "adam" (Kingma & Ba 2015; its weight decay is part of the
@@ -70,6 +76,9 @@ class TrainConfig(BaseModel):
     attention_from: int | None = Field(default=None, ge=1)
     output_stride: Literal[8, 16, 32] | None = None
     truncate: bool = False
+    fuse: int | None = Field(default=None, ge=8, le=1024)
+    guide: Literal["none", "mask"] = "none"
+    guide_weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     epochs: int = Field(default=8, ge=1)
     batch_size: int = Field(default=32, ge=2)
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -92,6 +101,10 @@ class TrainConfig(BaseModel):
             raise ValueError("a frozen network sees each slice once, so augmentation is off: leave augment out")
         if self.frozen and self.attention_from is not None:
             raise ValueError("attention that is switched on has to be learned: leave frozen or attention_from out")
+        if self.frozen and (self.guide != "none" or self.fuse is not None):
+            raise ValueError(
+                "a frozen network's map cannot be guided, nor its features fused: leave guide and fuse out"
+            )
         return self
 
     def preprocess(self) -> Preprocess:

@@ -17,14 +17,16 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from gyrus.artifacts import is_finished, read_json, refuse_existing, write_json, write_manifest
-from gyrus.augment import apply, draw
+from gyrus.augment import apply, draw, move
 from gyrus.devices import has_fast_bf16, pick_device
 from gyrus.epochs import BEST, LAST, Checkpoints, EpochTable, WholeFiles
 from gyrus.errors import InputError
 from gyrus.features import embed_records
+from gyrus.guides import at_grid, mask_loss, true_maps
 from gyrus.loading import Progress, load_slices
 from gyrus.models import Classifier, create_model, save_model
 from gyrus.models.attention import CamAttention
+from gyrus.preprocess import Preprocess, frame_of
 from gyrus.records import Dataset, Record
 from gyrus.splits import Split
 from gyrus.trainconfig import TrainConfig, make_config
@@ -33,8 +35,10 @@ __all__ = ["CONFIG", "EPOCHS", "SPLIT", "AttentionSwitch", "TrainConfig", "fit",
 
 CONFIG, SPLIT, EPOCHS = "config.json", "split.json", "epochs.csv"
 TOLD = {"seed", "epochs", "learning_rate", "label_smoothing", "class_weights"}
-TOLD |= {"frozen", "optimizer", "schedule", "choose", "dropout", "attention_from"}
+TOLD |= {"guide", "guide_weight", "frozen", "optimizer", "schedule", "choose", "dropout", "attention_from"}
 """What of the recipe the model's own description repeats."""
+
+HEALTHY = "no_tumor"
 
 
 def fit(
@@ -85,7 +89,9 @@ def fit(
             )  # fmt: skip
         else:
             inputs = load_slices(records, model.spec.preprocess, what=f"reading {name}", progress=progress)
-        return _Batches(inputs, _indices(records, classes), config)
+        guided = config.guide == "mask" and name == "train"
+        outlines = _outlines(records, model.spec.preprocess) if guided else None
+        return _Batches(inputs, _indices(records, classes), config, outlines)
 
     task = _Task(model, config, part(train, "train"), part(val, "val"), progress)
     out.mkdir(parents=True, exist_ok=True)
@@ -156,6 +162,7 @@ def _make_model(config: TrainConfig, classes: tuple[str, ...]) -> Classifier:
         dropout=config.dropout,
         output_stride=config.output_stride,
         truncate=config.truncate,
+        fuse=config.fuse,
         channels=config.channels,
         preprocess=config.preprocess(),
         seed=config.seed,
@@ -169,6 +176,19 @@ def _make_model(config: TrainConfig, classes: tuple[str, ...]) -> Classifier:
 
 def _in_bf16(config: TrainConfig, device: torch.device) -> bool:
     return config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(device))
+
+
+def _outlines(records: Sequence[Record], spec: Preprocess) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], Tensor]:
+    """Return (N, size, size) the share of each input pixel that is tumour, in 255ths, and (N,) whether it is known."""
+    shares = np.zeros((len(records), spec.size, spec.size), dtype=np.uint8)
+    for i, record in enumerate(records):
+        if record.mask is not None:
+            image = record.read()
+            mask = record.read_mask(image.shape)
+            assert mask is not None, "the record has one"
+            shares[i] = np.rint(255 * frame_of(image, spec).cut(mask, spec.size))
+    known = [record.mask is not None or record.label == HEALTHY for record in records]
+    return shares, torch.tensor(known, dtype=torch.float32)
 
 
 def _indices(records: Sequence[Record], classes: tuple[str, ...]) -> Tensor:
@@ -244,13 +264,14 @@ class _Batches:
     inputs: np.ndarray[Any, Any]
     labels: Tensor
     config: TrainConfig
+    outlines: tuple[np.ndarray[Any, np.dtype[np.uint8]], Tensor] | None = None
     epoch: Callable[[], int] | None = None
 
     def __len__(self) -> int:
         n = len(self.labels)
         return min(-(-n // self.config.batch_size), max(n // 2, 1)) if n else 0
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         n = len(self.labels)
         order = torch.arange(n)
         if self.epoch is not None:
@@ -258,7 +279,10 @@ class _Batches:
             order = torch.randperm(n, generator=generator)
         inputs = torch.from_numpy(self.inputs)
         for chunk in order.tensor_split(len(self)):  # sizes differ by one at most: no odd batch of one
-            yield inputs[chunk], self.labels[chunk]
+            outlined = (
+                () if self.outlines is None else (torch.from_numpy(self.outlines[0])[chunk], self.outlines[1][chunk])
+            )
+            yield inputs[chunk], self.labels[chunk], *outlined
 
 
 class _Task(L.LightningModule):
@@ -289,14 +313,18 @@ class _Task(L.LightningModule):
         # Whatever draws from the global generator (dropout) then does not depend on what ran before a resumption.
         torch.manual_seed(_stream(self.config.seed, self.current_epoch, 1))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        inputs, labels = batch
+    def training_step(self, batch: tuple[Tensor, ...], index: int) -> Tensor:
+        inputs, labels, *outlined = batch
         if not self.config.frozen:
             generator = torch.Generator().manual_seed(_stream(self.config.seed, self.current_epoch, 2, index))
-            inputs = apply(inputs, draw(self.config.augment, len(inputs), generator))
-        logits = self._logits(inputs)
+            changes = draw(self.config.augment, len(inputs), generator)
+            inputs = apply(inputs, changes)
+            outlined = [move(outlined[0], changes) / 255, outlined[1]] if outlined else []
+        class_map, logits = self._answer(inputs, mapped=bool(outlined))
         weight, smoothing = self.get_buffer("class_weight"), self.config.label_smoothing
         loss = F.cross_entropy(logits.float(), labels, weight=weight, label_smoothing=smoothing)
+        if class_map is not None:
+            loss = loss + self.config.guide_weight * self._guidance(class_map.float(), labels, *outlined)
         self.table.add("train", loss, logits, labels)
         if self.progress:
             total = self.config.epochs * len(self.train_batches)
@@ -305,7 +333,7 @@ class _Task(L.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:  # noqa: ARG002
         inputs, labels = batch
-        logits = self._logits(inputs).float()
+        logits = self._answer(inputs)[1].float()
         loss = F.cross_entropy(logits, labels)
         self.table.add("val", loss, logits, labels)
         self.log("val_loss", loss, batch_size=len(labels))
@@ -326,9 +354,18 @@ class _Task(L.LightningModule):
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _logits(self, inputs: Tensor) -> Tensor:
-        """Return (N, classes) from slices, or of a frozen run from features."""
-        return self.model.finish(inputs) if self.config.frozen else self.model(self.model.normalise(inputs))
+    def _answer(self, inputs: Tensor, *, mapped: bool = False) -> tuple[Tensor | None, Tensor]:
+        """Return the class map, if it is asked for, and (N, classes) from slices, or of a frozen run from features."""
+        if self.config.frozen:
+            return None, self.model.finish(inputs)
+        features = self.model.features(self.model.normalise(inputs))
+        return self.model.class_map(features) if mapped else None, self.model.finish(features)
+
+    def _guidance(self, class_map: Tensor, labels: Tensor, outlines: Tensor, known: Tensor) -> Tensor:
+        """Return the mean over the slices whose outline is known of how far the true class's map is from it."""
+        height, width = class_map.shape[2:]
+        losses = mask_loss(true_maps(class_map, labels), at_grid(outlines, (height, width)))
+        return (losses * known).sum() / known.sum().clamp(min=1)
 
 
 def _make_optimizer(config: TrainConfig, weights: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -94,6 +94,9 @@ def torchvision_weights(name: str) -> dict[str, Tensor]:
     return dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
 
 
+LEAST = {"alexnet": 63}
+"""Name -> side of the smallest image of which anything reaches its last layer, where that is more than 32 px."""
+
 CHAINS: dict[str, Callable[[int], Chain]] = {
     "alexnet": alexnet,
     "small_cnn": small_cnn,

@@ -17,7 +17,8 @@ from torch import nn
 from gyrus.errors import InputError
 from gyrus.models.attention import CamAttention
 from gyrus.models.classifier import Body, Classifier, Dense
-from gyrus.models.networks import CHAINS, torchvision_weights
+from gyrus.models.fusion import STRIDES, Fusion
+from gyrus.models.networks import CHAINS, LEAST, Chain, torchvision_weights
 from gyrus.models.spec import Head, ModelSpec, Pooling
 from gyrus.models.weights import load_into, load_state, packaged_weights
 from gyrus.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
@@ -86,6 +87,7 @@ def create_model(
     dropout: float = 0.0,
     output_stride: Literal[8, 16, 32] | None = None,
     truncate: bool = False,
+    fuse: int | None = None,
     channels: Literal[1, 3] = 3,
     preprocess: Preprocess | None = None,
     seed: int = 0,
@@ -109,6 +111,8 @@ def create_model(
             same weights at a higher cost. None keeps the architecture's own.
         truncate: reach ``output_stride`` by ending the network at its last stage of that stride instead: cheaper,
             and each cell sees less of its surroundings, so it can only argue for what is there.
+        fuse: bring the features of stride 8, 16 and 32 together at stride 8, in so many channels: a fine last map that
+            knows its surroundings; see :class:`gyrus.models.fusion.Fusion`.
         channels: of the network's input. One is what MRI needs; three is what published models use.
         preprocess: how images become input; by default 224 px with the weights' own mean and std.
         seed: of the random initial weights; the global generator is left as it was.
@@ -135,6 +139,7 @@ def create_model(
         keep_dense=keep_dense,
         output_stride=output_stride,
         truncate=truncate,
+        fuse=fuse,
         preprocess=_channels(preprocess or Preprocess(mean=mean, std=std), channels),
         pretrained=pretrained.name if isinstance(pretrained, Path) else f"{pretrained}",
     )
@@ -167,7 +172,7 @@ def _classifier(net: Any, spec: ModelSpec, dropout: float = 0.0) -> Classifier:
     """Return the network with what comes after its features."""
     if spec.architecture == "cam_attention":
         return CamAttention(Body(net), spec.model_copy(update={"target_layer": CamAttention.LAST}), dropout)
-    body = Body(net, _stage(net, spec))
+    body = Body(net, _stage(net, spec)) if spec.fuse is None else _fusion(net, spec)
     dense = None
     if spec.architecture == "small_cnn":
         cells = (spec.preprocess.size // 16) ** 2
@@ -177,6 +182,13 @@ def _classifier(net: Any, spec: ModelSpec, dropout: float = 0.0) -> Classifier:
         dense = Dense(net.pre_logits, nn.AdaptiveAvgPool2d(1), nn.Flatten(), width=net.head_hidden_size)
         net.pre_logits = nn.Identity()
     return Classifier(body, spec, dense, dropout)
+
+
+def _fusion(net: Any, spec: ModelSpec) -> Fusion:
+    strides = {stage["reduction"] for stage in getattr(net, "feature_info", ())}
+    if isinstance(net, Chain) or not strides >= set(STRIDES) or not hasattr(net, "prune_intermediate_layers"):
+        raise InputError(f"{spec.architecture} has no features of stride 8, 16 and 32 to fuse: leave fuse out")
+    return Fusion(net, int(spec.fuse or 0))
 
 
 def _spec(**fields: Any) -> ModelSpec:
@@ -260,6 +272,8 @@ def _chain(spec: ModelSpec, *, hub: bool) -> nn.Module:
         raise InputError(f"{name} has no dense layers of its own to keep: only VGG has, so leave keep_dense out")
     if spec.output_stride is not None and not spec.truncate:
         raise InputError(f"{name} cannot be built like this: truncate instead of dilating, or choose another")
+    if not spec.truncate and spec.preprocess.size < LEAST.get(name, 0):
+        raise InputError(f"{name} has no feature map of {spec.preprocess.size} px: give it {LEAST[name]} px or more")
     net = CHAINS[name](spec.preprocess.channels)
     if hub and name != "alexnet":
         raise InputError(f"there are no weights for {name} anywhere: it is trained from scratch, with pretrained none")

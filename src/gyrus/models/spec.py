@@ -23,6 +23,8 @@ class ModelSpec(BaseModel):
         head: "softmax", one output per class; or "sigmoid", a single one that decides between two classes.
         keep_dense: whether VGG's own two dense layers stand before the last one, so that there is no class map.
         output_stride: input pixels per cell of the last feature map, or None for the architecture's own (mostly 32).
+        fuse: channels of the last features where those of stride 8, 16 and 32 are fused at stride 8, or None; see
+            :class:`gyrus.models.fusion.Fusion`.
         truncate: reach that stride by ending the network earlier, not by dilating its last stages.
         preprocess: how an image becomes the network's input.
         target_layer: the module whose output the class map is linear in; without one, the last feature map.
@@ -41,6 +43,7 @@ class ModelSpec(BaseModel):
     keep_dense: bool = False
     output_stride: Literal[8, 16, 32] | None = None
     truncate: bool = False
+    fuse: int | None = Field(default=None, ge=8)
     preprocess: Preprocess = Preprocess()
     target_layer: str = "body"
     pretrained: str = "none"
@@ -52,4 +55,8 @@ class ModelSpec(BaseModel):
     def _check(self) -> Self:
         if self.head == "sigmoid" and len(self.classes) != 2:
             raise ValueError(f"one sigmoid unit decides between two classes, not {len(self.classes)}: use head softmax")
+        if self.fuse is not None and (self.output_stride is not None or self.truncate or self.keep_dense):
+            raise ValueError(
+                "features fused at stride 8 have a stride of their own: leave output_stride and truncate out"
+            )
         return self
