@@ -16,17 +16,18 @@ SOURCE = ROOT / "src" / "gyrus"
 
 # From the ground up. What stands on one floor does not know of each other; imports inside functions count too.
 FLOORS = (
-    {"_version", "augment", "confusion", "errors", "findings", "headline", "intervals", "regions", "titles"},
+    {"_version", "augment", "confusion", "errors", "findings", "guides", "headline", "intervals", "regions", "titles"},
     {"artifacts", "devices", "epochs", "io", "options", "page", "thresholds"},
     {"geometry", "predictions", "preprocess", "records"},
     {"baselines", "datasets", "loading", "maps", "models"},
-    {"console", "convert", "duplicates", "explain", "inference", "phantom", "planes", "probes"},
-    {"groups", "tables"},
+    {"console", "convert", "duplicates", "explain", "features", "phantom", "planes", "probes", "trainconfig"},
+    {"groups", "inference", "tables"},
     {"data_verbs", "splits"},
     {"audit", "rundata", "training"},
     {"evaluate", "report", "stages"},
     {"catalogue", "demo", "leaderboard"},
-    {"stage_verbs"},
+    {"stage_verbs", "studies"},
+    {"study_verbs"},
     {"cli"},
     {"__main__"},
 )

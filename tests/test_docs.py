@@ -121,6 +121,9 @@ def run_page(page: Path) -> None:
         if block.language == "python":
             with contextlib.redirect_stdout(io.StringIO()):
                 exec(compile("\n".join(block.lines), name_of(page), "exec"), names)  # the project's own pages
+        elif block.language == "yaml":  # a recipe, which the page tells the reader to save under its name
+            text = "\n".join(block.lines)
+            Path(f"{re.findall(r'^name: (.+)$', text, re.MULTILINE)[0]}.yaml").write_text(text, encoding="utf-8")
         elif block.language in ("console", "bash"):
             for words, expected in block.commands():
                 code, out, err = call(words)
@@ -486,6 +489,8 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     folder = tmp_path_factory.mktemp("json")
     shutil.copytree(tutorial, folder, dirs_exist_ok=True)
     (folder / "broken.png").write_bytes(b"")
+    recipe = next("\n".join(b.lines) for b in blocks(DOCS / "how-to" / "studies.md") if b.language == "yaml")
+    (folder / "own.yaml").write_text(recipe.replace("seeds: 2", "seeds: 1"), encoding="utf-8")
     train = "--pretrained none --size 64 --output-stride 8 --truncate --channels 1 --epochs 1"
     lines = {
         "info": "gyrus info",
@@ -502,6 +507,9 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         "leaderboard": "gyrus explain --leaderboard --model second-run --out board --methods cam,saliency --sample 2",
         "evaluate": "gyrus evaluate second-run",
         "report": "gyrus report second-run",
+        "study list": "gyrus study list",
+        "study show": "gyrus study show own.yaml",
+        "study run": "gyrus study run own.yaml --data phantom=phantom --out own",
     }
     printed = {}
     with contextlib.chdir(folder):
@@ -520,7 +528,8 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         ("data convert", "gyrus data info"), ("audit", "gyrus audit"), ("split", "gyrus split"),
         ("split folds", "gyrus split"), ("train", "gyrus train"), ("leaderboard", "gyrus explain --leaderboard"),
         ("predict", "gyrus predict"), ("predict files", "gyrus predict"), ("explain", "gyrus explain"),
-        ("evaluate", "gyrus evaluate"), ("report", "gyrus report"),
+        ("evaluate", "gyrus evaluate"), ("report", "gyrus report"), ("study list", "gyrus study list"),
+        ("study run", "gyrus study run"),
     ],
 )  # fmt: skip
 def test_a_verb_prints_the_documented_json(verb: str, heading: str, documents: dict[str, Any]) -> None:

@@ -79,12 +79,8 @@ def test_the_head_alone_learns_and_predictions_are_those_of_the_whole_network(
 def test_each_slice_goes_through_the_network_once(discs: Dataset, split: Split, tmp_path: Path) -> None:
     said: list[tuple[str, int, int]] = []
     fit(discs, split, frozen(batch_size=10), tmp_path / "run", progress=lambda *call: said.append(call))
-    assert [call for call in said if call[0] == "features of train"] == [
-        ("features of train", done, 32) for done in (10, 20, 30, 32)
-    ]
-    assert [call for call in said if call[0] == "features of val"] == [
-        ("features of val", done, 16) for done in (10, 16)
-    ]
+    looked = [call for call in said if call[0].startswith("features of")]
+    assert looked == [("features of train", 32, 32), ("features of val", 16, 16)]
     assert len([call for call in said if call[0].startswith("epoch")]) == 6 * 4
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gyrus.report import write_report
     from gyrus.splits import Split, holdout, kfold, official, split_dataset
     from gyrus.stages import explain_files, explain_run, predict_files, predict_run, train_folds, train_run
+    from gyrus.studies import list_studies, run_study, show_study
     from gyrus.thresholds import find_threshold, list_thresholds
     from gyrus.training import TrainConfig, fit
 
@@ -68,6 +69,7 @@ _HOMES = {
     "gyrus.records": ("Dataset", "Record"),
     "gyrus.report": ("write_report",),
     "gyrus.splits": ("Split", "holdout", "kfold", "official", "split_dataset"),
+    "gyrus.studies": ("list_studies", "run_study", "show_study"),
     "gyrus.stages": ("explain_files", "explain_run", "predict_files", "predict_run", "train_folds", "train_run"),
     "gyrus.thresholds": ("find_threshold", "list_thresholds"),
     "gyrus.training": ("TrainConfig", "fit"),
@@ -115,6 +117,7 @@ __all__ = [
     "list_methods",
     "list_metrics",
     "list_models",
+    "list_studies",
     "list_thresholds",
     "load_model",
     "make_phantom",
@@ -131,9 +134,11 @@ __all__ = [
     "restore",
     "run_demo",
     "run_probes",
+    "run_study",
     "save_model",
     "score_classification",
     "score_map",
+    "show_study",
     "split_dataset",
     "to_nifti",
     "train_folds",

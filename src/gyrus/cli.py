@@ -18,6 +18,7 @@ from gyrus.data_verbs import data_app
 from gyrus.errors import GyrusError, InputError, MissingExtraError
 from gyrus.options import Device, Json, Quiet, Seed, listed, placeable
 from gyrus.stage_verbs import stage_app
+from gyrus.study_verbs import study_app
 
 app = typer.Typer(
     name="gyrus",
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(stage_app)
+app.add_typer(study_app, name="study")
 
 # Typer carries a copy of click whose exceptions it does not name, but for this one, which is a usage error.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -174,6 +176,18 @@ def train(
     learning_rate: Annotated[float, typer.Option("--learning-rate", help="Peak of the one-cycle schedule.")] = 1e-3,
     output_stride: Annotated[int | None, typer.Option("--output-stride", help="8, 16 or 32: finer last map.")] = None,
     truncate: Annotated[bool, typer.Option("--truncate", help="Reach it by ending earlier, not by dilation.")] = False,
+    fuse: Annotated[
+        int | None, typer.Option("--fuse", help="Channels of a last map fused from strides 8, 16 and 32.")
+    ] = None,
+    guide: Annotated[str, typer.Option("--guide", help="Of the class map: none, or mask, by the outlines.")] = "none",
+    guide_weight: Annotated[float, typer.Option("--guide-weight", help="Beside the classification loss.")] = 1.0,
+    frozen: Annotated[bool, typer.Option("--frozen", help="Train the last layer alone; no augmentation.")] = False,
+    head: Annotated[str, typer.Option("--head", help="softmax, or for two classes sigmoid.")] = "softmax",
+    keep_dense: Annotated[bool, typer.Option("--keep-dense", help="Keep VGG's own dense layers.")] = False,
+    dropout: Annotated[float, typer.Option("--dropout", help="Before the last layer.")] = 0.0,
+    attention_from: Annotated[
+        int | None, typer.Option("--attention-from", help="Epoch that switches on the attention of cam_attention.")
+    ] = None,
     pooling: Annotated[str, typer.Option("--pooling", help="Of the class map: avg or lse.")] = "avg",
     crop: Annotated[str, typer.Option("--crop", help="none, or head: cut to the head's box.")] = "none",
     fit: Annotated[str, typer.Option("--fit", help="pad keeps the aspect ratio, stretch does not.")] = "pad",
@@ -182,6 +196,9 @@ def train(
     ] = False,
     channels: Annotated[int, typer.Option("--channels", help="Of the input: 1 or 3.")] = 3,
     clahe: Annotated[float, typer.Option("--clahe", help="Share of training slices equalised by CLAHE.")] = 0.0,
+    optimizer: Annotated[str, typer.Option("--optimizer", help="adamw, adam or sgd.")] = "adamw",
+    schedule: Annotated[str, typer.Option("--schedule", help="one-cycle or constant.")] = "one-cycle",
+    choose: Annotated[str, typer.Option("--choose", help="Epoch kept: by val loss, accuracy, or last.")] = "loss",
     class_weights: Annotated[bool, typer.Option(help="Weigh the loss by inverse class frequency.")] = True,
     label_smoothing: Annotated[float, typer.Option("--label-smoothing")] = 0.05,
     precision: Annotated[str, typer.Option("--precision", help="auto, bf16 or fp32.")] = "auto",
@@ -196,7 +213,9 @@ def train(
     from gyrus.training import make_config
 
     config = make_config(
-        model=model, pretrained=pretrained, size=size, epochs=epochs, batch_size=batch_size,
+        model=model, pretrained=pretrained, size=size, epochs=epochs, batch_size=batch_size, fuse=fuse, guide=guide,
+        guide_weight=guide_weight, frozen=frozen, head=head, keep_dense=keep_dense, dropout=dropout,
+        attention_from=attention_from, optimizer=optimizer, schedule=schedule, choose=choose,
         learning_rate=learning_rate, output_stride=output_stride, truncate=truncate, pooling=pooling, crop=crop,
         fit=fit, canonical=canonical, channels=channels, augment={"clahe": clahe}, class_weights=class_weights,
         label_smoothing=label_smoothing, precision=precision, seed=seed, device=device,

@@ -58,7 +58,8 @@ def embed_records(
     for batch in batches([records[i] for i in missing], model.spec.preprocess, BATCH, what=what, progress=progress):
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             found = model.embed(model.normalise(torch.from_numpy(batch.slices))).float().cpu().numpy()
-        known |= {names[missing[start + k]]: row for k, row in enumerate(found)}
+        # In order: safetensors writes memory as it lies, and a map's channels may lie last.
+        known |= {names[missing[start + k]]: np.ascontiguousarray(row) for k, row in enumerate(found)}
         start += len(batch.records)
     model.train(was)
     if file is not None and missing:

@@ -174,7 +174,7 @@ def holdout(
     dataset: Dataset,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
     *,
-    grouping: str = "patient",
+    grouping: str | Groups = "patient",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Split:
@@ -184,8 +184,8 @@ def holdout(
         dataset: labelled slices.
         fractions: of train, val and test; they sum to 1. The data is cut into the fewest folds of whole groups that
             meet them to within 0.01, ten by default.
-        grouping: what may not cross, see :func:`gyrus.group_slices`; "record-wise" lets patients cross and is labelled
-            for ever.
+        grouping: what may not cross, see :func:`gyrus.group_slices`, or groups that were found before; "record-wise"
+            lets patients cross and is labelled for ever.
         seed: of the shuffle.
         progress: called while slices are compared, where they are grouped by cluster.
 
@@ -195,7 +195,7 @@ def holdout(
     if not (len(fractions) == 3 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6 and fractions[0] > 0):
         raise InputError(f"fractions {tuple(fractions)} must be three numbers (train, val, test) that sum to 1")
     shares = _shares(fractions)
-    groups = group_slices(dataset, grouping, progress=progress)
+    groups = grouping if isinstance(grouping, Groups) else group_slices(dataset, grouping, progress=progress)
     folds = _folds(dataset, sum(shares), groups, seed)
     n_test, n_val = shares[2], shares[1]
     test, val, train = folds[:n_test], folds[n_test : n_test + n_val], folds[n_test + n_val :]
@@ -208,7 +208,7 @@ def kfold(
     k: int = 5,
     *,
     val_fold: bool = True,
-    grouping: str = "patient",
+    grouping: str | Groups = "patient",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[Split, ...]:
@@ -227,7 +227,7 @@ def kfold(
     """
     if k < 2 + val_fold:
         raise InputError(f"{k} folds are too few: use at least {2 + val_fold}")
-    groups = group_slices(dataset, grouping, progress=progress)
+    groups = grouping if isinstance(grouping, Groups) else group_slices(dataset, grouping, progress=progress)
     folds = _folds(dataset, k, groups, seed)
     splits = []
     for i in range(k):

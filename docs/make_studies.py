@@ -1,0 +1,128 @@
+"""Write docs/studies.md from the results of studies that were run: ``python docs/make_studies.py [FOLDER ...]``.
+
+Each folder is one that ``gyrus study run`` finished; what the page needs of it is kept in docs/results, from which the
+page can be written again without any.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS, PAGE = HERE / "results", HERE / "studies.md"
+KEPT = ("name", "title", "question", "about", "changed", "scale", "reduction", "data", "table", "minutes")
+TOLD = ("protocol", "statement", "seeds", "runs", "model", "in_place_of", "size", "epochs", "minutes")
+HEAD = """# Five studies, measured
+
+Five published studies, each run under its own protocol and under an honest one, in which no person and no copy of a
+picture is on both sides of a split ([why](explanation/patients.md)). The figures are of runs on parts of the public
+sets, which hold fewer slices than the papers', and on two processor cores, for which much was made smaller: each
+section says what. They are no verdict on the papers' own numbers at their size, but the gap between the two columns is
+measured on the same slices, with the same networks.
+
+A figure is followed by its 95 % interval from a bootstrap over patients, or over clusters of copies where patients are
+unknown, all seeds pooled; seeds tried on the same patients are no new patients. One without an interval is a mean over
+runs. "Not run" stands where the scale leaves a step out. Every section is made by one command, here
+`gyrus study run NAME --data DATA --scale desk`, and this page by `docs/make_studies.py` from what these left behind;
+[how to run one](how-to/studies.md).
+"""
+
+
+def main() -> None:
+    """Keep what the folders hold, and write the page."""
+    RESULTS.mkdir(exist_ok=True)
+    for folder in map(Path, sys.argv[1:]):
+        value = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+        (RESULTS / f"{value['name']}.json").write_text(json.dumps(trimmed(value), indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+def trimmed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the page needs of a study."""
+    trainings = {
+        name: {k: step["facts"][k] for k in TOLD}
+        | {"accuracy": step["values"]["accuracy"], "between_seeds": step["values"]["between_seeds"]["value"]}
+        for name, step in value["steps"].items()
+        if step["facts"]["kind"] == "training"
+    }
+    return {k: value[k] for k in KEPT} | {"trainings": trainings}
+
+
+def page() -> str:
+    """Return the page, made from docs/results."""
+    kept = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(RESULTS.glob("*.json"))]
+    return "\n".join([HEAD, *(section(value) for value in kept)])
+
+
+def section(value: Mapping[str, Any]) -> str:
+    """Return one study: what it asks, what changed, the table, the trainings."""
+    rows = [
+        (r["label"], number(r["claimed"]), figure(r["own_value"], r["own"]), figure(r["honest_value"], r["honest"]))
+        for r in value["table"]
+    ]
+    trainings = [
+        (
+            f"`{name}`",
+            t["statement"],
+            network(t),
+            f"{t['runs']} runs, {t['seeds']} seeds",
+            f"{t['accuracy']['n']} of {t['accuracy']['groups']}",
+            f"{t['minutes']:.1f}",
+            figure(t["accuracy"], "accuracy"),
+            number(t["between_seeds"]),
+        )
+        for name, t in value["trainings"].items()
+    ]
+    data = "; ".join(
+        f"`{n}` {d['slices']:,} slices of {d['groups']:,} {d['grouping']}s" for n, d in value["data"].items()
+    )
+    head = ("training", "split", "network", "repeated", "test slices of groups", "minutes", "accuracy", "between seeds")
+    parts = [
+        f"## {value['name']}: {value['title']}\n",
+        f"{value['question']} {value['about'].strip()}\n",
+        f"**Made smaller.** {value['reduction'].strip() or 'Nothing.'} Training took {value['minutes']:.0f} minutes.\n",
+        f"**What changed, and why.** {value['changed'].strip()}\n",
+        table(("", "claimed", "own protocol", "honest protocol"), rows),
+        f'??? note "Every training"\n\n    Data: {data}.\n',
+        indented(table(head, trainings)),
+    ]
+    return "\n".join(parts)
+
+
+def network(training: Mapping[str, Any]) -> str:
+    """Return what was trained, at which size, and what it stands in for."""
+    instead = f" in place of {training['in_place_of']}" if training["in_place_of"] else ""
+    return f"{training['model']}{instead}, {training['size']} px, {training['epochs']} epochs"
+
+
+def figure(value: Mapping[str, Any] | None, named: str | None) -> str:
+    """Return a figure with its interval."""
+    if value is None or value["value"] is None:
+        return "not run" if named and value is None else ""
+    span = "" if value["low"] is None else f" [{number(value['low'])}, {number(value['high'])}]"
+    return f"{number(value['value'])}{span}"
+
+
+def number(value: float | None) -> str:
+    """Return three decimals, or nothing."""
+    return "" if value is None else f"{value:.3f}"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table."""
+    columns = list(head)
+    lines = [columns, ["---"] * len(columns), *map(list, rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def indented(text: str) -> str:
+    """Return the lines four columns to the right, as part of a folded note."""
+    return "\n".join(f"    {line}" if line else "" for line in text.split("\n"))
+
+
+if __name__ == "__main__":
+    main()
