@@ -48,7 +48,7 @@ bench: $(READY) ## the speed of the explanation engine against grad-cam and a pl
 	$(BIN)/python benchmarks/cam_engine.py
 
 lock: ## pin every dependency anew, without recording where it was found
-	uv pip compile pyproject.toml --extra weights --extra dicom --group dev --group docs --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra weights --extra dicom --extra export --group dev --group docs --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
 
 clean: ## remove what the other targets made
