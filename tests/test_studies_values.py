@@ -46,6 +46,7 @@ def test_rates_are_of_all_rows(values: dict[str, Interval]) -> None:
         "macro_f1": (0.6 + 1 / 3) / 2,
         "macro_precision": 0.5,
         "macro_recall": 0.5,
+        "test_loss": -math.log(0.9 * 0.8 * 0.03 * 0.6 * 0.3 * 0.6 * 0.01 * 0.02) / 8,
     }
     for name, value in expected.items():
         assert values[name].value == pytest.approx(value), name
@@ -57,6 +58,11 @@ def test_intervals_are_over_persons_and_slices_count_once(values: dict[str, Inte
     assert (found.low, found.high) == (0.25, 0.75)
     assert (found.n, found.groups) == (4, 2)
     assert values["recall:a"].n == 4
+
+
+def test_the_loss_of_a_sure_error_is_exact() -> None:
+    found = score(make_outcome([[1.0, 1e-36], [1.0, 1e-36]], [1, 0], ["p", "q"]))["test_loss"]
+    assert found.value == pytest.approx(36 * math.log(10) / 2)
 
 
 def test_sure_errors_and_what_the_seeds_differ_by(values: dict[str, Interval]) -> None:

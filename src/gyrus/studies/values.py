@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax
 
 from gyrus.confusion import rates
 from gyrus.evaluate.calibration import confident_errors
@@ -33,9 +34,9 @@ def score(outcome: Outcome) -> Values:
     for seeds tried on the same patients are no new patients. Its ``n`` counts slices once.
 
     Returns:
-        :data:`SUMMARY`; ``precision:CLASS``, ``recall:CLASS`` and ``f1:CLASS``; ``confident_errors``, the share of the
-        errors that the model is surer than 0.95 of; ``between_seeds``, the standard deviation of the accuracy over
-        seeds; and, as means over runs at the epoch kept, :data:`OF_EPOCHS`.
+        :data:`SUMMARY`; ``precision:CLASS``, ``recall:CLASS`` and ``f1:CLASS``; ``test_loss``, the mean cross-entropy;
+        ``confident_errors``, the share of the errors that the model is surer than 0.95 of; ``between_seeds``, the
+        standard deviation of the accuracy over seeds; and, as means over runs at the epoch kept, :data:`OF_EPOCHS`.
     """
     c, slices = len(outcome.classes), len(set(outcome.ids))
     cells = np.zeros((len(outcome.ids), c, c), dtype=np.int64)
@@ -46,6 +47,8 @@ def score(outcome: Outcome) -> Values:
         for name in ("precision", "recall", "f1"):
             value = boot.statistic(cells, lambda m, name=name, k=k: rates(m)[name][..., k])  # type: ignore[misc]
             found[f"{name}:{label}"] = value
+    surprise = -log_softmax(outcome.logits.astype(np.float64), axis=1)
+    found["test_loss"] = boot.mean(surprise[np.arange(len(outcome.ids)), outcome.truth])
     found = {name: replace(value, n=slices) for name, value in found.items()}
     wrong, sure = confident_errors(outcome.probabilities, outcome.truth)
     found["confident_errors"] = plain_value(sure / wrong if wrong else np.nan, wrong)
