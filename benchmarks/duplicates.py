@@ -160,7 +160,7 @@ def by_cnn(planted: Planted, truth: Truth, folder: Path, weights: Path | None) -
     import torch
     from imagededup.methods import CNN
     from imagededup.utils.models import CustomModel  # type: ignore[import-not-found]
-    from torchvision.models import MobileNet_V2_Weights, mobilenet_v2  # type: ignore[import-untyped]
+    from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
     pretrained = MobileNet_V2_Weights.IMAGENET1K_V1
     network = mobilenet_v2(weights=None if weights else pretrained)
