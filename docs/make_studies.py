@@ -7,13 +7,17 @@ page can be written again without any.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gyrus.page.charts import standalone
+from gyrus.studies.page import claims_chart
+
 HERE = Path(__file__).parent
-RESULTS, PAGE = HERE / "results", HERE / "studies.md"
+RESULTS, PAGE, CHARTS = HERE / "results", HERE / "studies.md", HERE / "assets" / "studies"
 KEPT = ("name", "title", "question", "about", "changed", "scale", "reduction", "data", "table", "minutes")
 TOLD = ("protocol", "statement", "seeds", "runs", "model", "in_place_of", "size", "epochs", "minutes")
 HEAD = """# Five studies, measured
@@ -31,6 +35,20 @@ runs. "Not run" stands where the scale leaves a step out. Every section is made 
 [how to run one](how-to/studies.md).
 """
 
+FOUND = {
+    "cam-attention": """
+""",
+    "cam-iou": """
+""",
+    "bratum": """
+""",
+    "mrimaster": """
+""",
+    "padova": """
+""",
+}
+"""What the runs on this page say, in words; figures are put in from them."""
+
 
 def main() -> None:
     """Keep what the folders hold, and write the page."""
@@ -39,6 +57,15 @@ def main() -> None:
         value = json.loads((folder / "study.json").read_text(encoding="utf-8"))
         (RESULTS / f"{value['name']}.json").write_text(json.dumps(trimmed(value), indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
+    CHARTS.mkdir(exist_ok=True)
+    for value in kept():
+        if drawn := claims_chart(value):
+            (CHARTS / f"{value['name']}.svg").write_text(standalone(drawn), encoding="utf-8")
+
+
+def kept() -> list[dict[str, Any]]:
+    """Return what docs/results holds, study by study."""
+    return [json.loads(p.read_text(encoding="utf-8")) for p in sorted(RESULTS.glob("*.json"))]
 
 
 def trimmed(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,14 +81,13 @@ def trimmed(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def page() -> str:
     """Return the page, made from docs/results."""
-    kept = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(RESULTS.glob("*.json"))]
-    return "\n".join([HEAD, *(section(value) for value in kept)])
+    return "\n".join([HEAD, *(section(value) for value in kept())])
 
 
 def section(value: Mapping[str, Any]) -> str:
     """Return one study: what it asks, what changed, the table, the trainings."""
     rows = [
-        (r["label"], number(r["claimed"]), figure(r["own_value"], r["own"]), figure(r["honest_value"], r["honest"]))
+        (named(r), number(r["claimed"]), figure(r["own_value"], r["own"]), figure(r["honest_value"], r["honest"]))
         for r in value["table"]
     ]
     trainings = [
@@ -86,11 +112,24 @@ def section(value: Mapping[str, Any]) -> str:
         f"{value['question']} {value['about'].strip()}\n",
         f"**Made smaller.** {value['reduction'].strip() or 'Nothing.'} Training took {value['minutes']:.0f} minutes.\n",
         f"**What changed, and why.** {value['changed'].strip()}\n",
+        f"**What we found.** {told(FOUND[value['name']], value['table'])}\n",
+        f"![Accuracies of {value['name']}: claimed and measured](assets/studies/{value['name']}.svg)\n",
         table(("", "claimed", "own protocol", "honest protocol"), rows),
         f'??? note "Every training"\n\n    Data: {data}.\n',
         indented(table(head, trainings)),
     ]
     return "\n".join(parts)
+
+
+def named(row: Mapping[str, Any]) -> str:
+    """Return what a row measures, and on what where that is not what the study had."""
+    return f"{row['label']} ({row['stand_in']} in its place)" if row["stand_in"] else row["label"]
+
+
+def told(text: str, table: Iterable[Mapping[str, Any]]) -> str:
+    """Return a text with every {STEP:VALUE} replaced by the figure that the table has for it."""
+    figures = {row[side]: figure(row[f"{side}_value"], row[side]) for row in table for side in ("own", "honest")}
+    return re.sub(r"\{([^}]+)\}", lambda found: figures[found[1]], text.strip())
 
 
 def network(training: Mapping[str, Any]) -> str:

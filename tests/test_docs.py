@@ -618,3 +618,14 @@ def test_the_columns_of_the_tables_are_documented(tutorial: Path) -> None:
     epochs = shapes["gyrus train"].keys["epochs"].items
     assert epochs is not None
     fits(row, epochs, shapes, "epochs.csv")
+
+
+def test_the_page_of_studies_is_made_from_what_they_left_behind() -> None:
+    spec = importlib.util.spec_from_file_location("make_studies", DOCS / "make_studies.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.PAGE.read_text(encoding="utf-8") == script.page()
+    charts = {f"{value['name']}.svg" for value in script.kept() if script.claims_chart(value)}
+    assert {path.name for path in script.CHARTS.glob("*.svg")} == charts

@@ -164,6 +164,19 @@ class TestSmoke:
             wanted = {**ran.recipe.train, **plan.train}["model"]
             assert facts["in_place_of"] == (None if facts["model"] == wanted else wanted)
 
+    def test_a_row_that_names_an_architecture_says_what_was_in_its_place(self, ran: Ran) -> None:
+        told = {row["label"]: row["stand_in"] for row in ran.value["table"] if row["stand_in"]}
+        expected = {
+            "cam-iou": {"accuracy, VGG16": "vgg_tiny", "accuracy, VGG19": "vgg_tiny"},
+            "cam-attention": {f"{part} accuracy, ResNet50": "mobilenetv2_100" for part in ("test", "validation")},
+            "padova": {"accuracy, EfficientNetB2": "mobilenetv2_100", "accuracy, VGG16 frozen": "vgg_tiny"},
+            "bratum": {},
+        }
+        if ran.recipe.name in expected:
+            assert told == expected[ran.recipe.name]
+        for label, name in told.items():
+            assert f"{label} <small>{name} in its place</small>" in (ran.out / "study.html").read_text("utf-8")
+
     def test_every_figure_is_drawn(self, ran: Ran) -> None:
         drawn = ran.value["figures"]
         assert list(dict.fromkeys(d["title"] for d in drawn)) == [f.title for f in ran.recipe.figures]

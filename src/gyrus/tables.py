@@ -284,13 +284,17 @@ def study(value: Mapping[str, Any], out: Path) -> Lines:
     if "step" in value:
         rows = [[name, _figure(v)] for name, v in value["values"].items()]
         return [table(f"{value['name']}: {value['step']}", ["figure", "measured"], rows)]
-    rows = [[r["label"], r["claimed"], _figure(r["own_value"]), _figure(r["honest_value"])] for r in value["table"]]
+    rows = [[_measure(r), r["claimed"], _figure(r["own_value"]), _figure(r["honest_value"])] for r in value["table"]]
     reduced = [f"scale {value['scale']}: {value['reduction']}"] if value["reduction"] else []
     return [
         *reduced,
         table(value["title"], ["measure", "claimed", "own protocol", "honest protocol"], rows),
         f"page: {out / 'study.html'}",
     ]
+
+
+def _measure(row: Mapping[str, Any]) -> str:
+    return f"{row['label']} ({row['stand_in']} in its place)" if row["stand_in"] else str(row["label"])
 
 
 def _figure(value: Mapping[str, Any] | None) -> str | None:

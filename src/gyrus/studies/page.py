@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from gyrus.intervals import Interval
 from gyrus.page import render, write_page
 from gyrus.page.pictures import png_uri
@@ -41,15 +43,19 @@ def write_study_page(target: Path, value: Mapping[str, Any], drawn: Sequence[Dra
             {
                 "value": value,
                 "figures": figures,
-                "chart": _claims(value),
+                "chart": claims_chart(value),
                 "trainings": {k: s for k, s in value["steps"].items() if s["facts"]["kind"] == "training"},
             },
         ),
     )
 
 
-def _claims(value: Mapping[str, Any]) -> Any:
-    """Return the chart of the rows that are shares; None where there is none."""
+def claims_chart(value: Mapping[str, Any]) -> Markup | None:
+    """Return the accuracies of a study's table side by side, as inline SVG; None where there is none.
+
+    Args:
+        value: what ``study.json`` holds; its ``table`` is enough.
+    """
     rows = [
         ClaimRow(row["label"], row["claimed"], _figure(row["own_value"]), _figure(row["honest_value"]))
         for row in value["table"]

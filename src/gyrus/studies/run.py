@@ -17,6 +17,7 @@ from gyrus.studies.analyses import Analyses
 from gyrus.studies.figures import Drawn, Painter
 from gyrus.studies.lab import Datasets, find_roots
 from gyrus.studies.page import write_study_page
+from gyrus.studies.plans import Row
 from gyrus.studies.recipe import FULL, Recipe, find_study, nearest
 from gyrus.studies.trainings import Trainings
 from gyrus.studies.values import Values, facts, find_value, score
@@ -153,6 +154,14 @@ def _draw(recipe: Recipe, skipped: Sequence[str], painter: Painter) -> list[Draw
     return [one for figure in kept for one in painter.draw(figure)]
 
 
+def _stand_in(row: Row, found: Mapping[str, tuple[Values, dict[str, Any]]]) -> str | None:
+    """Return the architecture that was trained in place of the one a row names; None where it names none, or was."""
+    steps = (reference.partition(":")[0] for reference in (row.own, row.honest) if reference)
+    told = next((found[step][1] for step in steps if step in found), {})
+    named = told.get("in_place_of")
+    return told["model"] if named and named.replace("_", "") in row.label.lower() else None
+
+
 def _value(
     recipe: Recipe,
     scale: str,
@@ -168,6 +177,7 @@ def _value(
             **row.model_dump(),
             "own_value": find_value(values, row.own) if row.own else None,
             "honest_value": find_value(values, row.honest) if row.honest else None,
+            "stand_in": _stand_in(row, found),
         }
         for row in recipe.table
     ]
