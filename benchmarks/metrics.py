@@ -161,13 +161,13 @@ def measure(works: Works, repeats: int) -> dict[str, Any]:
         for who in works if turn % 2 else reversed(works):
             times[who].append(seconds(works[who]))
     kept = {who: spent[1:] for who, spent in times.items()}
+    ratios = {
+        who: [a / b for a, b in zip(spent, kept["gyrus"], strict=True)] for who, spent in kept.items() if who != "gyrus"
+    }
     return {
         "seconds": {who: statistics.median(spent) for who, spent in kept.items()},
-        "times_faster": {
-            who: statistics.median(a / b for a, b in zip(spent, kept["gyrus"], strict=True))
-            for who, spent in kept.items()
-            if who != "gyrus"
-        },
+        "times_faster": {who: statistics.median(each) for who, each in ratios.items()},
+        "least_and_most": {who: (min(each), max(each)) for who, each in ratios.items()},
     }
 
 
@@ -178,13 +178,15 @@ def table(results: Sequence[Mapping[str, Any]], arguments: argparse.Namespace) -
         f" three metrics; float32; medians of {arguments.repeats} alternating rounds",
         f"torch {torch.__version__}, {torch.get_num_threads()} of {os.cpu_count()} cores, {platform.machine()}",
         "",
-        f"{'network':<18}{'metric':<22}{'gyrus':>10}   {'peer':<10}{'':>10}{'faster by':>11}{'goal':>8}",
+        f"{'network':<18}{'metric':<22}{'gyrus':>10}   {'peer':<10}{'':>10}{'faster by':>11}{'goal':>8}   rounds",
     ]
     for r in results:
         for who, times in r["times_faster"].items():
+            least, most = r["least_and_most"][who]
             lines.append(
                 f"{r['network']:<18}{r['metric']:<22}{r['seconds']['gyrus']:>9.3f}s   {who:<10}"
-                f"{r['seconds'][who]:>9.3f}s{times:>10.1f}x{GOALS[r['metric']]:>7g}x"
+                f"{r['seconds'][who]:>9.3f}s{times:>10.2f}x{GOALS[r['metric']]:>7g}x"
+                f"   {least:.2f} to {most:.2f}"
             )
     return "\n".join(lines) + "\n"
 
@@ -198,13 +200,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds")
     parser.add_argument("--images", choices=("noise", "head"), default="noise", help="what is in the images")
     parser.add_argument("--models", nargs="*", default=["resnet18", "mobilenetv2_100"], help="timm architectures")
+    parser.add_argument("--metrics", nargs="*", choices=GOALS, default=list(GOALS), help="which ones")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     arguments = parser.parse_args()
     jobs = [("-", metric, works) for metric, works in localization(arguments.size).items()]
     for name in arguments.models:
         made = faithfulness(name, arguments.batch, arguments.size, arguments.steps, arguments.images)
         jobs += [(name, metric, works) for metric, works in made.items()]
-    results = [{"network": n, "metric": m, **measure(works, arguments.repeats)} for n, m, works in jobs]
+    results = [
+        {"network": n, "metric": m, **measure(works, arguments.repeats)}
+        for n, m, works in jobs
+        if m in arguments.metrics
+    ]
     document = {"schema": "gyrus.benchmark.metrics/1", "arguments": vars(arguments), "results": results}
     sys.stdout.write(json.dumps(document, indent=1) + "\n" if arguments.json else table(results, arguments))
 

@@ -191,6 +191,26 @@ def test_steps_that_change_no_pixel_cost_no_pass() -> None:
             assert curve.scores[:, n // 20].numpy() == pytest.approx(expected.numpy(), abs=1e-6)
 
 
+def test_pictures_that_curves_share_are_looked_at_once() -> None:
+    images, maps, target = some()
+    probe = Faithfulness(small_net(), images, target)
+    looked: list[int] = []
+    probe.net.register_forward_hook(lambda _, inputs, __: looked.append(len(inputs[0])))
+    black = torch.zeros(1)
+    first = probe.deletion(maps, steps=4), probe.insertion(maps, steps=4, baseline=black)
+    # Three steps of each image, both ways; the images, as deletion's start; and one black picture for all of them.
+    assert sum(looked) == 2 * 3 * 5 + 5 + 1
+    assert torch.equal(first[0].scores[:, 0], first[1].scores[:, -1])
+    assert torch.equal(first[0].scores[:, -1], first[1].scores[:, 0])
+    looked.clear()
+    probe.deletion(1 - maps, steps=4)
+    probe.confidence(maps)
+    assert sum(looked) == 3 * 5 + 5
+    looked.clear()
+    probe.deletion(maps, steps=4, baseline=1.0)
+    assert sum(looked) == 3 * 5 + 1
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_map_that_is_not_finite_has_no_score_and_harms_no_other(bad: float) -> None:
     net = small_net()

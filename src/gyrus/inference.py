@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gyrus.features import embed_records
 from gyrus.loading import Progress, batches
 from gyrus.models import Classifier
+from gyrus.models.folding import in_parts
 from gyrus.predictions import Predictions
 from gyrus.records import Record
 
@@ -49,7 +50,7 @@ def predict(
         ):
             if batch.readable:
                 with torch.inference_mode():
-                    out = model(model.normalise(torch.from_numpy(batch.slices))).float().cpu().numpy()
+                    out = in_parts(model, model.normalise(torch.from_numpy(batch.slices))).float().cpu().numpy()
                 logits[[start + i for i in batch.readable]] = out
             for i, why in batch.errors.items():
                 status[start + i] = why

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from gyrus.evaluate.classification import score_classification
     from gyrus.evaluate.explaining import by_method
     from gyrus.evaluate.faithfulness import Curve, Faithfulness
-    from gyrus.evaluate.folding import folded
     from gyrus.evaluate.localization import Localization, localize
     from gyrus.evaluate.ranking import MapScore, score_map
     from gyrus.evaluate.registry import list_metrics
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     )
     from gyrus.evaluate.truthfree import concentration, entropy, error_auroc, error_auroc_gain, method_agreement
     from gyrus.intervals import Bootstrap, Interval
+    from gyrus.models.folding import folded
     from gyrus.rundata import open_run_data
 
 _HOMES = {
@@ -40,7 +40,6 @@ _HOMES = {
     "gyrus.evaluate.classification": ("score_classification",),
     "gyrus.evaluate.explaining": ("by_method",),
     "gyrus.evaluate.faithfulness": ("Curve", "Faithfulness"),
-    "gyrus.evaluate.folding": ("folded",),
     "gyrus.evaluate.localization": ("Localization", "localize"),
     "gyrus.evaluate.ranking": ("MapScore", "score_map"),
     "gyrus.evaluate.registry": ("list_metrics",),
@@ -56,6 +55,7 @@ _HOMES = {
     ),
     "gyrus.evaluate.truthfree": ("concentration", "entropy", "error_auroc", "error_auroc_gain", "method_agreement"),
     "gyrus.intervals": ("Bootstrap", "Interval"),
+    "gyrus.models.folding": ("folded",),
     "gyrus.rundata": ("open_run_data",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -6,7 +6,7 @@ bilinearly with half-pixel centres; pixels that tie are ordered by chance, seede
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from gyrus.errors import InputError
 from gyrus.evaluate.cards import Card
-from gyrus.evaluate.folding import folded
 from gyrus.evaluate.imputation import NOISE, impute
+from gyrus.models.folding import folded
 
 STEPS = 20
 PERCENTAGES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
@@ -117,11 +117,12 @@ class Curve:
 class Faithfulness:
     """One batch of images, ready to be perturbed by any number of maps.
 
-    The network is copied, with its batch normalisations folded in, and pictures that a step leaves as they were are not
-    scored again; both leave the scores as they would be. The model itself is not touched.
+    The network is copied, with its batch normalisations folded in. Pictures that a step leaves as they were are not
+    scored again, nor are those that the curves of all maps share: the images themselves and the baselines. All of this
+    leaves the scores as they would be. The model itself is not touched.
 
     Args:
-        model: (N, C, H, W) to (N, classes) logits; give what :func:`gyrus.evaluate.folding.folded` returns for it where
+        model: (N, C, H, W) to (N, classes) logits; give what :func:`gyrus.evaluate.folded` returns for it where
             there are many batches.
         images: (N, C, H, W) as the model takes them.
         target: (N,) class explained per image.
@@ -142,6 +143,7 @@ class Faithfulness:
         self.batch_size = batch_size
         self.seed = seed
         self.net = folded(model, self.images[:1])
+        self._shared: list[tuple[Tensor, tuple[Tensor, Tensor]]] = []
 
     def deletion(self, maps: Tensor, *, steps: int = STEPS, baseline: Tensor | float = 0.0) -> Curve:
         """Set pixels to the baseline, highest first; the area is low for a faithful map.
@@ -196,8 +198,11 @@ class Faithfulness:
             return torch.from_numpy(impute(arrays[i], places[i] < counts[s], rng, noise)).to(self.images)
 
         jobs = [(i, s) for i in finite.nonzero().flatten().tolist() for s in range(len(counts))]
-        known = self._run(jobs, lambda chunk: torch.stack([picture(i, s) for i, s in chunk]))
-        return _curve([p / 100 for p in percentages], jobs, known, finite)
+        scores = torch.full((len(maps), len(counts)), torch.nan)
+        hits = torch.zeros(scores.shape, dtype=torch.bool)
+        found = self._run(jobs, lambda chunk: torch.stack([picture(i, s) for i, s in chunk]))
+        scores[finite], hits[finite] = (values.view(-1, len(counts)) for values in found)
+        return Curve(torch.tensor([p / 100 for p in percentages]), scores, hits)
 
     def confidence(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Return the (N,) drop and (N,) increase in confidence when only what the map marks is left.
@@ -207,10 +212,9 @@ class Faithfulness:
         """
         marks = self._on_input(maps).relu()
         marks = marks / marks.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(marks.dtype).tiny)
-        every = [(i, 0) for i in range(len(maps))]
-        before, _ = self._run(every, lambda chunk: self.images[[i for i, _ in chunk]])
         seen = self.images * marks.nan_to_num(0.0).unsqueeze(1)
-        after, _ = self._run(every, lambda chunk: seen[[i for i, _ in chunk]])
+        before, _ = self._whole(self.images)
+        after, _ = self._run([(i, 0) for i in range(len(maps))], lambda chunk: seen[[i for i, _ in chunk]])
         finite = maps.flatten(1).isfinite().all(dim=1).cpu()
         drop = (before - after).relu() / before.clamp_min(torch.finfo(before.dtype).tiny)
         return drop.where(finite, torch.nan), (after > before).float().where(finite, torch.nan)
@@ -224,30 +228,55 @@ class Faithfulness:
         step = torch.bucketize(ranks, counts[1:], right=True)
         differs = (start != end).any(dim=1).flatten(1).long()
         new = torch.zeros(len(maps), steps, dtype=torch.long, device=ranks.device).scatter_add_(1, step, differs)
-        changed = F.pad(new > 0, (1, 0), value=True) & finite.to(new.device).unsqueeze(1)
-        jobs = [(int(i), int(s)) for i, s in changed.nonzero().tolist()]
+        changed = F.pad(new > 0, (1, 0), value=True).cpu() & finite.unsqueeze(1)
+        between = changed.clone()
+        between[:, [0, steps]] = False
+        jobs = [(int(i), int(s)) for i, s in between.nonzero().tolist()]
 
         def pictures(chunk: Sequence[tuple[int, int]]) -> Tensor:
             i, s = torch.tensor(chunk, device=ranks.device).T
             replaced = (ranks[i] < counts[s].unsqueeze(1)).reshape(len(chunk), 1, *start.shape[2:])
             return torch.where(replaced, end[i], start[i])
 
-        return _curve((counts / pixels).tolist(), jobs, self._run(jobs, pictures), finite)
+        scores, hits = torch.full(changed.shape, torch.nan), torch.zeros(changed.shape, dtype=torch.bool)
+        scores[between], hits[between] = self._run(jobs, pictures)
+        for s, whole in ((0, start), (steps, end)):
+            if changed[:, s].any():
+                scores[:, s], hits[:, s] = self._whole(whole)
+        last_change = torch.arange(steps + 1).where(changed, 0).cummax(dim=1).values
+        row = finite.unsqueeze(1)
+        scores, hits = scores.gather(1, last_change).where(row, torch.nan), hits.gather(1, last_change) & row
+        return Curve(torch.tensor((counts / pixels).tolist()), scores, hits)
+
+    def _whole(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what :meth:`_run` does, of one picture for each image, looking only once at what all curves share."""
+        for known, found in self._shared:
+            if torch.equal(known, pictures):
+                return found
+        alike = bool((pictures == pictures[:1]).all())  # as a baseline of one value is
+        logits = self._logits([pictures[:1]] if alike else torch.split(pictures, self.batch_size))
+        found = self._of_target(logits.expand(len(pictures), -1), self.target)
+        self._shared.append((pictures, found))
+        return found
 
     def _run(
         self, jobs: Sequence[tuple[int, int]], pictures: Callable[[Sequence[tuple[int, int]]], Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return each picture's probability of its image's class, and whether it is the predicted one."""
-        scores, hits = torch.empty(len(jobs)), torch.empty(len(jobs), dtype=torch.bool)
+        if not jobs:
+            return torch.empty(0), torch.empty(0, dtype=torch.bool)
+        chunks = (jobs[start : start + self.batch_size] for start in range(0, len(jobs), self.batch_size))
+        return self._of_target(self._logits(map(pictures, chunks)), self.target[[i for i, _ in jobs]])
+
+    def _logits(self, batches: Iterable[Tensor]) -> Tensor:
         with torch.inference_mode():
-            for start in range(0, len(jobs), self.batch_size):
-                chunk = jobs[start : start + self.batch_size]
-                logits = self.net(pictures(chunk)).float()
-                target = self.target.to(logits.device)[[i for i, _ in chunk]]
-                rows = slice(start, start + len(chunk))
-                scores[rows] = logits.softmax(dim=1).gather(1, target.unsqueeze(1)).squeeze(1).cpu()
-                hits[rows] = (logits.argmax(dim=1) == target).cpu()
-        return scores, hits
+            return torch.cat([self.net(pictures).float() for pictures in batches])
+
+    @staticmethod
+    def _of_target(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        target = target.to(logits.device)
+        scores = logits.softmax(dim=1).gather(1, target.unsqueeze(1)).squeeze(1)
+        return scores.cpu(), (logits.argmax(dim=1) == target).cpu()
 
     def _on_input(self, maps: Tensor) -> Tensor:
         """Return (N, H, W) float32 maps on the input's grid."""
@@ -283,18 +312,3 @@ def blurred(images: Tensor, sigma: float = 5.0) -> Tensor:
     flat = images.reshape(n * c, 1, height, width)
     rows = F.conv2d(F.pad(flat, (0, 0, reach, reach), mode="replicate"), line.view(1, 1, -1, 1))
     return F.conv2d(F.pad(rows, (reach, reach, 0, 0), mode="replicate"), line.view(1, 1, 1, -1)).reshape_as(images)
-
-
-def _curve(
-    shares: Sequence[float], jobs: Sequence[tuple[int, int]], known: tuple[Tensor, Tensor], finite: Tensor
-) -> Curve:
-    """Return the curve of scores known at some of its points; the others are as the one before."""
-    at = torch.full((len(finite), len(shares)), -1)
-    for number, (i, s) in enumerate(jobs):
-        at[i, s] = number
-    at = at.cummax(dim=1).values.clamp_min(0)
-    if not jobs:
-        return Curve(torch.tensor(shares), torch.full(at.shape, torch.nan), torch.zeros(at.shape, dtype=torch.bool))
-    scores, hits = (values[at] for values in known)
-    row = finite.unsqueeze(1)
-    return Curve(torch.tensor(shares), scores.where(row, torch.nan), hits & row)

@@ -10,6 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from gyrus.models.folding import in_parts
+
 BATCH = 32
 """Images per forward pass of a perturbation method: memory does not grow with their number."""
 
@@ -60,10 +62,8 @@ class Subject:
 
     def logits(self, images: Tensor) -> Tensor:
         """Return (M, classes) float32 logits of (M, C, H, W) images."""
-        # Most convolutions run fastest with the channels last, a half or less of the time in bfloat16.
-        laid_out = images.contiguous(memory_format=torch.channels_last)
         with torch.no_grad(), self.precision.restored():
-            return cast(Tensor, self.model(laid_out)).float()
+            return in_parts(self.model, images).float()
 
     def scores(self, images: Tensor, rows: Tensor) -> Tensor:
         """Return the (M,) float32 logits of M images, each made from the image of that row, for its class."""
@@ -91,11 +91,16 @@ class Subject:
         image = self.images[row : row + 1]
         with self.layer.register_forward_hook(replace):
             try:
-                logits = self.logits(image)
+                logits = self._at_once(image)
             except RuntimeError:
                 # Concatenation (DenseNet) does not broadcast: the image itself is repeated then.
-                logits = self.logits(image.expand(len(features), -1, -1, -1))
+                logits = self._at_once(image.expand(len(features), -1, -1, -1))
         return logits[:, int(self.target[row])]
+
+    def _at_once(self, images: Tensor) -> Tensor:
+        """Return what :meth:`logits` does, in one pass."""
+        with torch.no_grad(), self.precision.restored():
+            return cast(Tensor, self.model(images.contiguous(memory_format=torch.channels_last))).float()
 
 
 def one_hot(target: Tensor, logits: Tensor) -> Tensor:

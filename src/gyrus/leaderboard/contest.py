@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gyrus.devices import has_fast_bf16
-from gyrus.evaluate.folding import folded
 from gyrus.evaluate.sanity import null_model, randomised
 from gyrus.leaderboard.entries import Entry, score, score_outline
 from gyrus.leaderboard.learning import Choices, best_layers, best_of
@@ -23,6 +22,7 @@ from gyrus.leaderboard.settings import OPTIONS, Settings
 from gyrus.leaderboard.sources import Source
 from gyrus.loading import THREADS, Batch
 from gyrus.models import Classifier
+from gyrus.models.folding import folded
 from gyrus.preprocess import Frame, frame_of
 from gyrus.records import Record
 
@@ -46,7 +46,7 @@ class Contest:
         settings: of the leaderboard.
         priors: class -> (S, S) float32 share of training masks.
         learned: thresholds learned on training patients.
-        judged: the network as :func:`gyrus.evaluate.folding.folded` copies it.
+        judged: the network as :func:`gyrus.evaluate.folded` copies it.
         null: the same network with random weights.
         scrambled: the network with every layer randomised.
         fast: run what takes thousands of passes in bfloat16.
