@@ -39,9 +39,10 @@ FOUND = {
     "cam-attention": """
 The attention network scores {attention-own:accuracy} under the study's protocol and {attention-honest:accuracy} once
 the copies of a picture stay on one side. The difference, {copies-add:difference}, is the largest effect here, though
-its interval still holds 0: a seed's honest test part has 38 pictures. Attention adds {attention-minus-plain-own:difference}
-under the study's protocol and {attention-minus-plain:difference} under the honest one, so nothing that five seeds could
-tell from chance. A frozen MobileNetV2, of which 1,281 weights are trained, is better than either.
+its interval still holds 0: a seed's honest test part has 38 pictures. Attention adds {attention-minus-plain-
+own:difference} under the study's protocol and {attention-minus-plain:difference} under the honest one, so nothing
+that five seeds could tell from chance. A frozen MobileNetV2, of which 1,281 weights are trained, is better than
+either.
 """,
     "cam-iou": """
 """,
