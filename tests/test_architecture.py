@@ -19,7 +19,7 @@ FLOORS = (
     {"_version", "augment", "confusion", "errors", "findings", "guides", "headline", "intervals", "regions", "titles"},
     {"artifacts", "devices", "epochs", "io", "options", "page", "thresholds"},
     {"geometry", "predictions", "preprocess", "records"},
-    {"baselines", "datasets", "loading", "maps", "models"},
+    {"appearance", "baselines", "datasets", "loading", "maps", "models"},
     {"console", "convert", "duplicates", "explain", "features", "phantom", "planes", "probes", "trainconfig"},
     {"groups", "inference", "tables"},
     {"data_verbs", "splits"},
