@@ -31,7 +31,11 @@ def test_of_an_uncalibrated_model() -> None:
     assert found["brier"].value == pytest.approx((3 * 0.02 + 1.62) / 4)
     assert found["uncalibrated"] is found["sets"] is None
     assert found["empty_bins"] == 14
-    assert [b.n for b in found["bins"]] == [0] * 13 + [4, 0]
+    assert [b["n"] for b in found["bins"]] == [0] * 13 + [4, 0]
+    full = found["bins"][13]
+    assert (full["accuracy"].value, full["accuracy"].groups) == (0.75, 3)
+    assert full["confidence"] == pytest.approx(0.9)
+    assert np.isnan(found["bins"][0]["accuracy"].value)
     assert found["answers"]["counts"] == {"ok": 4, "flagged": 0, "refused": 0}
     assert found["answers"]["accuracy"].value == 0.75
     to_json(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from gyrus.certainty.conformal import person_weights
 from gyrus.certainty.temperature import softmax
-from gyrus.evaluate.calibration import bin_gaps, brier_scores, from_gaps, reliability
+from gyrus.evaluate.calibration import Bin, bin_gaps, brier_scores, from_gaps, reliability
 from gyrus.evaluate.classification import label_indices
 from gyrus.intervals import Bootstrap, Interval
 from gyrus.predictions import FLAGGED, OK, REFUSED, Certainty, Predictions
@@ -31,7 +32,7 @@ def score_certainty(predictions: Predictions, *, seed: int = 0) -> dict[str, Any
     Returns:
         ``{"calibrated", "ece", "brier", "uncalibrated": {"ece", "brier"} or None, "bins", "empty_bins", "sets": None or
         {"asked", "coverage", "per_class", "size", "single", "empty"}, "answers": {"counts", "refused",
-        "accuracy"}}``; figures are intervals, ``bins`` a list of :class:`gyrus.evaluate.calibration.Bin`.
+        "accuracy"}}``; figures are intervals, ``bins`` are those of :func:`gyrus.evaluate.calibration.reliability`.
 
     Raises:
         InputError: a label the model does not know.
@@ -48,7 +49,7 @@ def score_certainty(predictions: Predictions, *, seed: int = 0) -> dict[str, Any
         "calibrated": calibrated,
         **_figures(probabilities, truth, bootstrap),
         "uncalibrated": _figures(softmax(predictions.logits[read]), truth, bootstrap) if calibrated else None,
-        "bins": bins,
+        "bins": [_bar(b, probabilities, truth, bootstrap) for b in bins],
         "empty_bins": sum(b.n == 0 for b in bins),
         "sets": None if predictions.certainty is None else _sets(predictions, predictions.certainty, named, seed),
         "answers": _answers(predictions, truth, bootstrap),
@@ -60,6 +61,16 @@ def _figures(probabilities: NDArray[np.float64], truth: NDArray[np.int64], boots
         "ece": bootstrap.statistic(bin_gaps(probabilities, truth), from_gaps),
         "brier": bootstrap.mean(brier_scores(probabilities, truth)),
     }
+
+
+def _bar(
+    found: Bin, probabilities: NDArray[np.float64], truth: NDArray[np.int64], bootstrap: Bootstrap
+) -> dict[str, Any]:
+    """Return a bar of the reliability diagram, its accuracy with an interval."""
+    confidence = probabilities.max(axis=1)
+    inside = (confidence > found.low) & (confidence <= found.high)
+    right = (probabilities.argmax(axis=1) == truth).astype(float)
+    return asdict(found) | {"accuracy": bootstrap.mean(np.where(inside, right, np.nan))}
 
 
 def _sets(predictions: Predictions, certainty: Certainty, named: list[str], seed: int) -> dict[str, Any]:

@@ -49,7 +49,8 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]], title: str) -> Markup
         title: of the chart.
     """
     full = [b for b in bins if b["n"]]
-    x, right = [b["confidence"] for b in full], [b["accuracy"] for b in full]
+    x, right = [b["confidence"] for b in full], [b["accuracy"]["value"] for b in full]
+    low, high = ([_end(b["accuracy"], name) for b in full] for name in ("low", "high"))
     total = sum(b["n"] for b in full)
     with matplotlib.rc_context(style(title)):
         figure, axes = panel((4.0, 3.9), title)
@@ -58,12 +59,17 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]], title: str) -> Markup
             [b["low"] for b in full], [b["n"] / total for b in full], [b["high"] - b["low"] for b in full],
             align="edge", color=TINT, edgecolor=RULE, linewidth=0.6, label="share of the slices",
         )  # fmt: skip
-        axes.vlines(x, x, right, color=ORANGE, linewidth=1.3, label="gap")
-        axes.plot(x, right, "o-", color=BLUE, markersize=4, label="share that is right")
+        axes.vlines(x, low, high, color=BLUE, linewidth=0.9, label="95 % interval")
+        axes.plot(x, right, "o", color=BLUE, markersize=4.5, label="share that is right")
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="Highest probability", ylabel="Share")
         axes.set_aspect("equal")
         axes.legend(loc="upper left")
         return to_svg(figure, f"{title}: share right over the highest probability, bin by bin")
+
+
+def _end(figure: Mapping[str, Any], name: str) -> float:
+    """Return an end of an interval, or the value where it has none."""
+    return float(figure["value"] if figure[name] is None else figure[name])
 
 
 def threshold_curve(
