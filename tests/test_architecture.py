@@ -17,12 +17,15 @@ SOURCE = ROOT / "src" / "gyrus"
 # From the ground up. What stands on one floor does not know of each other; imports inside functions count too.
 FLOORS = (
     {"_version", "augment", "confusion", "errors", "findings", "guides", "headline", "intervals", "regions", "titles"},
-    {"artifacts", "devices", "epochs", "io", "options", "page", "thresholds"},
+    {"artifacts", "certainty", "devices", "epochs", "io", "options", "page", "thresholds"},
     {"geometry", "predictions", "preprocess", "records"},
-    {"baselines", "datasets", "loading", "maps", "models"},
-    {"console", "convert", "duplicates", "explain", "features", "phantom", "planes", "probes", "trainconfig"},
+    {"appearance", "baselines", "datasets", "loading", "maps", "models"},
+    {
+        *("console", "convert", "duplicates", "explain", "features", "phantom", "planes", "probes", "refusal"),
+        "trainconfig",
+    },
     {"groups", "inference", "tables"},
-    {"data_verbs", "splits"},
+    {"calibrate", "data_verbs", "splits"},
     {"audit", "rundata", "training"},
     {"evaluate", "report", "stages"},
     {"catalogue", "demo", "leaderboard"},

@@ -12,9 +12,9 @@ from handmade_slices import write_png
 from numpy.typing import NDArray
 from PIL import Image
 
-from gyrus.audit import quality
-from gyrus.audit.appearance import appearance
-from gyrus.audit.quality import WORRY, check_quality
+from gyrus.appearance import measure
+from gyrus.appearance.faults import FAULTS
+from gyrus.audit.quality import ODD_FORMAT, UNREADABLE, WORRY, check_quality
 from gyrus.datasets import open_dataset
 from gyrus.findings import Finding
 from gyrus.records import Record
@@ -212,14 +212,14 @@ def test_worst_first(tmp_path: Path, head: Picture) -> None:
 
 
 def test_every_kind_has_a_worry() -> None:
-    assert {v for k, v in vars(quality).items() if k.isupper() and isinstance(v, str)} == set(WORRY)
+    assert set(WORRY) == {*FAULTS, UNREADABLE, ODD_FORMAT}
 
 
 def test_measures_are_those_of_the_picture(tmp_path: Path) -> None:
     """A disc of radius 40 in a square of 100, grey 100 on 0."""
     disc = np.zeros((100, 100), dtype=np.uint8)
     cv2.circle(disc, (50, 50), 40, 100, cv2.FILLED)
-    seen = appearance(Record("a", write_png(tmp_path / "a.png", disc)))
+    seen = measure(Record("a", write_png(tmp_path / "a.png", disc)).read())
     share = (disc > 0).mean()
     assert (seen.shape, seen.format, seen.bits, seen.channels) == ((100, 100), "PNG", 8, 1)
     assert seen.span == pytest.approx(100 / 255)

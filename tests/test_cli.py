@@ -23,7 +23,8 @@ from gyrus.splits import PARTS, Split
 
 # see test_training.py
 
-ROW = ["file", "id", "patient", "label", "predicted", "probabilities", "logits", "status"]
+ROW = ["file", "id", "patient", "label", "predicted", "probabilities", "set", "status", "reason"]
+ROW += ["logits", "temperature", "novelty"]
 CARDS = {
     "datasets": {"name", "title", "citation", "licence", "classes", "faults"},
     "models": {"name", "paper", "parameters", "dilates", "packaged", "mean", "std"},
@@ -79,7 +80,7 @@ class TestOwnProcess:
         image = sorted((tiny_phantom / "images").iterdir())[0]
         before = tree(trained)
         value = in_its_own_process("predict", "--model", trained, image, "--json", cwd=tmp_path).document(
-            "gyrus.predictions/1"
+            "gyrus.predictions/2"
         )
         assert [row["file"] for row in value["rows"]] == [str(image)]
         assert tree(trained) == before
@@ -264,7 +265,7 @@ class TestTrain:
 
 class TestPredict:
     def test_run_part(self, gyrus: Gyrus, fresh_run: Path, tiny_split: Path) -> None:
-        value = gyrus("predict", "--model", fresh_run, "--json").document("gyrus.predictions/1")
+        value = gyrus("predict", "--model", fresh_run, "--json").document("gyrus.predictions/2")
         split = Split.load(tiny_split)
         assert value["classes"] == list(CLASSES)
         assert value["statement"] == split.statement
@@ -279,7 +280,7 @@ class TestPredict:
     def test_another_part_elsewhere(self, gyrus: Gyrus, fresh_run: Path, tiny_split: Path, tmp_path: Path) -> None:
         out = tmp_path / "deep" / "val"
         value = gyrus("predict", "--model", fresh_run, "--part", "val", "--out", out, "--json")
-        rows = value.document("gyrus.predictions/1")["rows"]
+        rows = value.document("gyrus.predictions/2")["rows"]
         assert [r["id"] for r in rows] == list(Split.load(tiny_split).val)
         assert sorted(p.name for p in out.iterdir()) == ["predictions.json", "run.json"]
         assert not (fresh_run / "predict").exists()
@@ -288,13 +289,13 @@ class TestPredict:
         before = tree(trained)
         images = sorted((tiny_phantom / "images").iterdir())
         said = gyrus("predict", "--model", trained, images[1], images[0], "--json")
-        files = said.document("gyrus.predictions/1")["rows"]
+        files = said.document("gyrus.predictions/2")["rows"]
         assert [r["file"] for r in files] == [str(images[1]), str(images[0])]
         assert all(r["label"] is None and r["patient"] is None for r in files)
         folder = gyrus("predict", "--model", trained / "model", tiny_phantom / "images", "--json")
-        folder_rows = {r["file"]: r for r in folder.document("gyrus.predictions/1")["rows"]}
+        folder_rows = {r["file"]: r for r in folder.document("gyrus.predictions/2")["rows"]}
         assert len(folder_rows) == 48
-        dataset = gyrus("predict", "--model", trained, tiny_phantom, "--json").document("gyrus.predictions/1")["rows"]
+        dataset = gyrus("predict", "--model", trained, tiny_phantom, "--json").document("gyrus.predictions/2")["rows"]
         assert len(dataset) == 48
         for row in dataset:
             assert_row(row)
@@ -305,13 +306,13 @@ class TestPredict:
 
     def test_tables_of_two_forms_agree(self, gyrus: Gyrus, trained: Path, tiny_phantom: Path, tmp_path: Path) -> None:
         image, words = sorted((tiny_phantom / "images").iterdir())[0], ("predict", "--model", trained)
-        value = gyrus(*words, image, "--out", tmp_path / "new" / "p.json", "--json").document("gyrus.predictions/1")
+        value = gyrus(*words, image, "--out", tmp_path / "new" / "p.json", "--json").document("gyrus.predictions/2")
         assert read_json(tmp_path / "new" / "p.json", "predictions") == value
         assert gyrus(*words, image, "--out", tmp_path / "p.CSV", "--quiet") == Said(0, "", "")
         with (tmp_path / "p.CSV").open(newline="", encoding="utf-8") as file:
             (row,) = csv.DictReader(file)
         (same,) = value["rows"]
-        assert list(row) == ["file", "id", "patient", "label", "predicted", *(f"p_{c}" for c in CLASSES), "status"]
+        assert list(row) == ["file", "id", "patient", "label", "predicted", *(f"p_{c}" for c in CLASSES), *ROW[7:9]]
         assert row["predicted"] == same["predicted"]
         assert [float(row[f"p_{c}"]) for c in CLASSES] == pytest.approx(list(same["probabilities"].values()))
         assert sorted(p.name for p in tmp_path.iterdir()) == ["new", "p.CSV"]
@@ -322,10 +323,10 @@ class TestPredict:
         bad.write_text("no image")
         words = ("predict", "--model", trained, bad, good)
         assert str(bad) in gyrus(*words).refusal()
-        spoilt, whole = gyrus(*words, "--keep-going", "--json").document("gyrus.predictions/1")["rows"]
+        spoilt, whole = gyrus(*words, "--keep-going", "--json").document("gyrus.predictions/2")["rows"]
         assert_row(whole)
         assert spoilt["predicted"] is spoilt["probabilities"] is spoilt["logits"] is None
-        assert str(bad) in spoilt["status"]
+        assert (spoilt["status"], str(bad) in spoilt["reason"]) == ("unreadable", True)
         shown = gyrus(*words, "--keep-going")
         assert (shown.code, shown.err) == (0, "")
         assert f"unreadable: {bad}" in shown.out
@@ -337,8 +338,8 @@ class TestPredict:
         words = ("predict", "--model", fresh_run, "--data", data)
         assert str(spoil) in gyrus(*words).refusal()
         assert not (fresh_run / "predict").exists()
-        first, *others = gyrus(*words, "--keep-going", "--json").document("gyrus.predictions/1")["rows"]
-        assert str(spoil) in first["status"]
+        first, *others = gyrus(*words, "--keep-going", "--json").document("gyrus.predictions/2")["rows"]
+        assert (first["status"], str(spoil) in first["reason"]) == ("unreadable", True)
         assert all(r["status"] == "ok" for r in others)
 
     def test_many_rows_are_cut_on_screen_only(self, gyrus: Gyrus, trained: Path, tiny_phantom: Path) -> None:
@@ -477,4 +478,4 @@ def test_a_blank_slice_gives_finite_numbers(gyrus: Gyrus, tmp_path: Path, traine
     cv2.imwrite(str(image), np.full((40, 40), 7, np.uint8))
     said = gyrus("predict", "--model", trained, image, "--json")
     json.loads(said.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert_row(said.document("gyrus.predictions/1")["rows"][0])
+    assert_row(said.document("gyrus.predictions/2")["rows"][0])

@@ -33,7 +33,8 @@ DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial.md"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
-VERBS = ("info", "data", "audit", "split", "train", "predict", "explain", "evaluate", "report", "demo")
+VERBS = ("info", "data", "audit", "split", "train", "calibrate", "predict", "explain")
+VERBS += ("evaluate", "report", "demo")
 
 NOT_RUN = {
     "docs/how-to/audit.md": "needs a dataset with an official split",
@@ -501,8 +502,9 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         "split": "gyrus split phantom --out second.json",
         "split folds": "gyrus split phantom --out folds --folds 4",
         "train": f"gyrus train phantom --split second.json --out second-run {train}",
+        "calibrate": "gyrus calibrate second-run --coverage 0.5",
         "predict": "gyrus predict --model second-run",
-        "predict files": "gyrus predict broken.png --model second-run --keep-going",
+        "predict files": "gyrus predict broken.png --model second-run/model --keep-going",
         "explain": "gyrus explain --model second-run --methods cam,layercam",
         "leaderboard": "gyrus explain --leaderboard --model second-run --out board --methods cam,saliency --sample 2",
         "evaluate": "gyrus evaluate second-run",
@@ -527,7 +529,8 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         ("info", "gyrus info"), ("data info", "gyrus data info"), ("data phantom", "gyrus data info"),
         ("data convert", "gyrus data info"), ("audit", "gyrus audit"), ("split", "gyrus split"),
         ("split folds", "gyrus split"), ("train", "gyrus train"), ("leaderboard", "gyrus explain --leaderboard"),
-        ("predict", "gyrus predict"), ("predict files", "gyrus predict"), ("explain", "gyrus explain"),
+        ("calibrate", "gyrus calibrate"), ("predict", "gyrus predict"), ("predict files", "gyrus predict"),
+        ("explain", "gyrus explain"),
         ("evaluate", "gyrus evaluate"), ("report", "gyrus report"), ("study list", "gyrus study list"),
         ("study run", "gyrus study run"),
     ],
@@ -565,6 +568,9 @@ def test_the_json_check_finds_what_differs() -> None:
 def test_the_documents_hold_what_they_are_documented_for(documents: dict[str, Any]) -> None:
     """Guards the fixture: a table checked against empty lists would be checked against nothing."""
     assert documents["predict files"]["rows"][0]["probabilities"] is None
+    assert documents["predict files"]["calibrated"] is False
+    assert documents["predict"]["calibrated"] is True
+    assert documents["evaluate"]["certainty"]["sets"]["asked"] == 0.5
     assert len(documents["split folds"]["splits"]) == 4
     assert documents["evaluate"]["localization"]["rows"]
     assert {m["target"] for m in documents["explain"]["maps"]} == {"predicted", "true"}
@@ -606,7 +612,7 @@ def test_the_columns_of_the_tables_are_documented(tutorial: Path) -> None:
 
     classes = ["glioma", "meningioma", "no_tumor", "pituitary"]
     lead = ["file", "id", "patient", "label", "predicted"]
-    assert columns(tutorial / "one.csv") == [*lead, *(f"p_{c}" for c in classes), "status"]
+    assert columns(tutorial / "one.csv") == [*lead, *(f"p_{c}" for c in classes), "status", "reason"]
     first = ["id", "patient", "label", "tumour_share", "kind", "name", "layer", "target"]
     metrics = [m["name"] for m in gyrus.list_metrics("localization")]
     assert metrics[0] == "pointing"

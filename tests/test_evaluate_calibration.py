@@ -1,4 +1,4 @@
-"""Calibration: by hand, against torch and against torchmetrics."""
+"""Whether probabilities mean what they say: by hand, and against torchmetrics and scikit-learn."""
 
 from __future__ import annotations
 
@@ -7,69 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from gyrus.errors import InputError
+from gyrus.certainty.temperature import fit_temperature, softmax
 from gyrus.evaluate.calibration import (
-    COLDEST,
-    HOTTEST,
+    bin_gaps,
+    brier_scores,
     confident_errors,
     expected_calibration_error,
-    fit_temperature,
+    from_gaps,
+    reliability,
 )
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-class TestTemperature:
-    @pytest.mark.parametrize("margin", [0.5, 2.0, 8.0])
-    def test_by_hand(self, margin: float) -> None:
-        """Always sure by one margin and right three times in four: sigmoid(margin / T) = 3 / 4, T = margin / ln 3."""
-        logits = np.tile([0.0, margin], (8, 1))
-        truth = np.array([1, 1, 1, 0] * 2)
-        assert fit_temperature(logits, truth) == pytest.approx(margin / math.log(3), rel=1e-5)
-
-    def test_torch_sees_no_slope_there(self) -> None:
-        import torch
-
-        rng = np.random.default_rng(0)
-        logits = 3 * rng.standard_normal((300, 4))
-        truth = np.array([rng.choice(4, p=p) for p in softmax(logits / 2.5)])
-
-        def slope(temperature: float) -> float:
-            t = torch.tensor(temperature, dtype=torch.float64, requires_grad=True)
-            torch.nn.functional.cross_entropy(torch.from_numpy(logits) / t, torch.from_numpy(truth)).backward()
-            assert t.grad is not None
-            return float(t.grad)
-
-        found = fit_temperature(logits, truth)
-        assert slope(found) == pytest.approx(0, abs=1e-6)
-        assert slope(0.99 * found) < -1e-4
-        assert slope(1.01 * found) > 1e-4
-        assert found == pytest.approx(2.5, rel=0.2)  # what the truth was drawn with
-
-    def test_adding_to_a_slice_changes_nothing_and_scaling_all_scales_it(self) -> None:
-        rng = np.random.default_rng(1)
-        logits, truth = rng.standard_normal((50, 3)), rng.integers(0, 3, 50)
-        logits[np.arange(50), truth] += 0.8
-        found = fit_temperature(logits, truth)
-        assert fit_temperature(logits + 700 * rng.random((50, 1)), truth) == pytest.approx(found, rel=1e-5)
-        assert fit_temperature(4 * logits.astype(np.float32), truth) == pytest.approx(4 * found, rel=1e-5)
-
-    def test_ends(self) -> None:
-        logits = np.array([[0.0, 1.0], [1.0, 0.0]])
-        assert fit_temperature(logits, np.array([1, 0])) == pytest.approx(COLDEST, rel=1e-3)
-        assert fit_temperature(logits, np.array([0, 1])) == pytest.approx(HOTTEST, rel=1e-3)
-
-    def test_refuses(self) -> None:
-        none = np.zeros(0, dtype=int)
-        with pytest.raises(InputError, match="no slice to fit a temperature on"):
-            fit_temperature(np.zeros((0, 3)), none)
-        with pytest.raises(InputError, match="not finite"):
-            fit_temperature(np.array([[0.0, np.nan]]), np.array([0]))
-        with pytest.raises(InputError, match="the same for every class"):
-            fit_temperature(np.ones((4, 3)), np.zeros(4, dtype=int))
 
 
 class TestExpectedCalibrationError:
@@ -121,3 +67,37 @@ def test_confident_errors_by_hand() -> None:
     assert confident_errors(probabilities, np.array([0, 1, 1, 0]), sure=0.5) == (3, 3)
     assert confident_errors(probabilities, np.array([0, 0, 0, 1])) == (0, 0)
     assert confident_errors(np.zeros((0, 2)), np.zeros(0, dtype=int)) == (0, 0)
+
+
+def test_the_bars_of_a_reliability_diagram_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.55, 0.45]])
+    bars = reliability(probabilities, np.array([0, 1, 1, 1]), bins=5)
+    assert [b.n for b in bars] == [0, 0, 1, 2, 1]  # 0.8 lies in (0.6, 0.8]
+    assert (bars[3].confidence, bars[3].accuracy) == (0.8, 0.5)
+    assert (bars[2].confidence, bars[2].accuracy) == (0.55, 0)
+    assert math.isnan(bars[0].accuracy)
+    assert (bars[4].low, bars[4].high) == (0.8, 1.0)
+    assert [b.n for b in reliability(np.empty((0, 2)), np.empty(0, dtype=int), bins=3)] == [0, 0, 0]
+
+
+def test_the_error_is_that_of_any_choice_of_slices() -> None:
+    rng = np.random.default_rng(5)
+    probabilities, truth = softmax(rng.standard_normal((60, 3))), rng.integers(0, 3, 60)
+    gaps = bin_gaps(probabilities, truth)
+    for chosen in (slice(0, 60), slice(10, 37)):
+        assert from_gaps(gaps[chosen].sum(axis=0)) == pytest.approx(
+            expected_calibration_error(probabilities[chosen], truth[chosen])
+        )
+    assert np.isnan(from_gaps(np.zeros(16)))
+
+
+def test_brier_by_hand_and_as_scikit_learn_has_it() -> None:
+    from sklearn.metrics import brier_score_loss
+
+    assert brier_scores(np.array([[1.0, 0, 0], [0, 1, 0], [0.5, 0.25, 0.25]]), np.array([0, 0, 0])).tolist() == [
+        *(0, 2, 0.375),
+    ]
+    rng = np.random.default_rng(4)
+    probabilities, truth = softmax(rng.standard_normal((80, 4))), rng.integers(0, 4, 80)
+    peer = brier_score_loss(truth, probabilities, labels=[0, 1, 2, 3], scale_by_half=False)
+    assert brier_scores(probabilities, truth).mean() == pytest.approx(peer)

@@ -32,6 +32,7 @@ def table(
         labels=tuple(truth),
         logits=np.log(np.array(shares, dtype=np.float32)),
         status=("ok",) * n,
+        reasons=("",) * n,
     )
 
 
@@ -129,12 +130,12 @@ def test_slices_that_could_not_be_read_are_counted_and_left_out() -> None:
     given = table(["glioma", "glioma", "meningioma"], [G, G, P])
     logits = given.logits.copy()
     logits[1] = np.nan
-    broken = replace(given, logits=logits, status=("ok", "1.png is empty", "ok"), labels=("glioma", None, "meningioma"))
+    broken = replace(given, logits=logits, status=("ok", "unreadable", "ok"), labels=("glioma", None, "meningioma"))
     got = score_classification(broken)
     assert (got["slice"]["n"], got["unreadable"]) == (2, 1)
     assert got["slice"]["accuracy"].value == 0.5
     with pytest.raises(InputError, match="there is no readable slice to score"):
-        score_classification(replace(given, status=("gone",) * 3))
+        score_classification(replace(given, status=("unreadable",) * 3))
     with pytest.raises(InputError, match=r"1\.png: the model's logits are not finite"):
         score_classification(replace(given, logits=logits))
 

@@ -13,7 +13,7 @@ from gyrus.evaluate.registry import CARDS, list_metrics
 
 
 def test_every_card_is_complete() -> None:
-    assert len(CARDS) == 34
+    assert len(CARDS) == 38
     for card in CARDS.values():
         assert all((card.title, card.formula, card.paper, card.undefined)), card.name
         assert card.high is None or card.low < card.high
@@ -21,9 +21,9 @@ def test_every_card_is_complete() -> None:
 
 
 def test_names_occur_once() -> None:
-    from gyrus.evaluate import agreement, boundaries, faithfulness, robustness, sanity, truthfree
+    from gyrus.evaluate import agreement, boundaries, calibration, faithfulness, robustness, sanity, truthfree
 
-    parts = (agreement, boundaries, faithfulness, robustness, sanity, truthfree)
+    parts = (agreement, boundaries, calibration, faithfulness, robustness, sanity, truthfree)
     names = [c.name for part in parts for c in part.CARDS] + list(ranking.METRICS)
     assert sorted(names) == sorted(CARDS)
 

@@ -211,7 +211,8 @@ def test_slices_that_could_not_be_read_are_left_out_of_the_floors_too(
 ) -> None:
     path = run / "predict" / "predictions.json"
     value = json.loads(path.read_text())
-    value["rows"][0] |= {"logits": None, "probabilities": None, "predicted": None, "status": "it was empty"}
+    nothing = {"logits": None, "probabilities": None, "predicted": None}
+    value["rows"][0] |= nothing | {"status": "unreadable", "reason": "it was empty"}
     path.write_text(json.dumps(value))
     got = evaluate_run(run)
     whole = scores["classification"]["slice"]["n"]

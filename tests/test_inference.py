@@ -87,7 +87,9 @@ def test_keep_going_gives_an_unreadable_file_a_row_that_says_why(
     assert np.isnan(said.logits[bad]).all()
     assert np.allclose(said.logits[good], by_hand(model, [broken[i] for i in good]), atol=1e-4)
     assert [said.status[i] == "ok" for i in range(len(broken))] == [i in good for i in range(len(broken))]
-    assert all(broken[i].path.name in said.status[i] for i in bad)
+    assert {said.status[i] for i in bad} == {"unreadable"}
+    assert all(broken[i].path.name in said.reasons[i] for i in bad)
+    assert all(said.reasons[i] == "" for i in good)
     assert [said.predicted[i] is None for i in range(len(broken))] == [i in bad for i in range(len(broken))]
 
 

@@ -339,9 +339,16 @@ def _predict(test: Dataset, classes: tuple[str, ...], statement: str, unreadable
     logits[0, (truth[0] + 1) % len(classes)] = 4
     status = ["ok"] * len(test)
     for i in range(len(test) - unreadable, len(test)):
-        logits[i], status[i] = np.nan, "damaged"
+        logits[i], status[i] = np.nan, "unreadable"
     columns = ([r.id for r in test], [str(r.path) for r in test], [r.patient for r in test], [r.label for r in test])
-    return Predictions(classes, *(tuple(c) for c in columns), logits, tuple(status), statement)
+    return Predictions(
+        classes,
+        *(tuple(c) for c in columns),
+        logits,
+        tuple(status),
+        tuple("" if s == "ok" else "damaged" for s in status),
+        statement,
+    )
 
 
 def _explain(test: Dataset, predictions: Predictions, broken: bool) -> Maps:

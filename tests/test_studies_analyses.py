@@ -15,9 +15,10 @@ from commandline import tree
 from scipy import stats
 from studyroom import TRAIN, lab_of, make_outcome, write_nameless
 
+from gyrus.certainty.temperature import fit_temperature
 from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
-from gyrus.evaluate.calibration import expected_calibration_error, fit_temperature
+from gyrus.evaluate.calibration import expected_calibration_error
 from gyrus.evaluate.ceilings import area_ceiling
 from gyrus.evaluate.ranking import score_map
 from gyrus.explain import explain_records

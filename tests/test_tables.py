@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from gyrus import tables
 from gyrus.console import show
 from gyrus.maps import MapKey, Maps
-from gyrus.predictions import Predictions
+from gyrus.predictions import Certainty, Predictions
 from gyrus.preprocess import Preprocess
 
 CLASSES = ("glioma", "no_tumor")
@@ -40,7 +41,8 @@ def predictions(n: int, statement: str = "", status: str = "ok") -> Predictions:
         patients=(None,) * n,
         labels=("glioma",) * n,
         logits=logits,
-        status=(status,) * min(n, 1) + ("ok",) * (n - 1),
+        status=("ok" if status == "ok" else "unreadable",) * min(n, 1) + ("ok",) * (n - 1),
+        reasons=("" if status == "ok" else status,) * min(n, 1) + ("",) * (n - 1),
         statement=statement,
     )
 
@@ -51,6 +53,16 @@ class TestPredictions:
         assert text.startswith("how it was split\n")
         row = next(line for line in text.splitlines() if line.startswith("0.png"))
         assert [cell.strip() for cell in row.split("│")] == ["0.png", "no_tumor", "0.250", "0.750", "glioma"]
+
+    def test_a_calibrated_model_says_set_status_and_reason(self) -> None:
+        certainty = Certainty(0.95, np.ones(2), np.zeros(2), (("glioma", "no_tumor"), None))
+        reasons = ("0.png: either", "1.png: strange")
+        made = replace(predictions(2), status=("flagged", "refused"), reasons=reasons, certainty=certainty)
+        text = shown(tables.predictions(made))
+        first, second = ([c.strip() for c in x.split("│")] for x in text.splitlines() if x[:5] in ("0.png", "1.png"))
+        assert first == ["0.png", "no_tumor", "0.250", "0.750", "glioma, no_tumor", "flagged", "glioma"]
+        assert second == ["1.png", "", "-", "-", "", "refused", "glioma"]
+        assert "refused: 1.png: 1.png: strange" in text
 
     def test_unreadable_files_are_told_apart(self) -> None:
         text = shown(tables.predictions(predictions(2, status="0.png is empty [0 bytes]")))
@@ -146,12 +158,23 @@ def scores(**fields: Any) -> dict[str, Any]:
     value = {
         "statement": "how",
         "classification": {"slice": level, "patient": None, "unreadable": 0, "interval_over": "slices"},
+        "certainty": {
+            "calibrated": False,
+            **{n: interval(0.1, 0.05, 0.2) for n in ("ece", "brier")},
+            "uncalibrated": None,
+            "empty_bins": 9,
+            "sets": None,
+        },
         "floors": [
             {"name": "majority class", "accuracy": interval(0.5, 0.4, 0.6), "balanced_accuracy": interval(0.25)}
         ],
         "localization": {"slices": 3, "rows": [r | {"metrics": {"all": METRICS}} for r in rows]},
     }
     return value | fields
+
+
+def cells(text: str) -> list[list[str]]:
+    return [[c.strip() for c in line.split("│")] for line in text.splitlines()]
 
 
 class TestScores:
@@ -163,6 +186,24 @@ class TestScores:
         assert ["majority class", "0.500 [0.40, 0.60]", "0.250", "-"] in rows
         assert ["glioma", "0.700", "0.700", "0.700", "-"] in rows
         assert not any("per patient" in row[0] for row in rows)
+
+    def test_certainty_without_calibration(self) -> None:
+        text = shown(tables.scores(scores()))
+        assert "Probabilities, 9 of 15 bins empty" in text
+        assert ["not calibrated", *["0.100 [0.05, 0.20]"] * 2] in cells(text)
+        assert "Sets asked" not in text
+
+    def test_certainty_of_a_calibrated_model(self) -> None:
+        sets = {"asked": 0.9, "per_class": {"glioma": interval(0.8)}, "empty": 0}
+        sets |= {n: interval(v) for n, v in (("coverage", 0.7), ("size", 1.25), ("single", 0.6))}
+        answers = {"counts": {"ok": 3, "flagged": 0, "refused": 1}, "refused": interval(0.25), "accuracy": interval(1)}
+        before = {n: interval(0.3) for n in ("ece", "brier")}
+        found = scores()["certainty"] | {"calibrated": True, "uncalibrated": before, "sets": sets, "answers": answers}
+        text = shown(tables.scores(scores(certainty=found)))
+        assert ["before calibration", "0.300", "0.300"] in cells(text)
+        assert ["all classes", "0.700", "1.250", "0.600"] in cells(text)
+        assert ["glioma", "0.800", "", ""] in cells(text)
+        assert "Answers: ok 3, flagged 0, refused 1; refused 0.250, accuracy of the rest 1.000" in text
 
     def test_patients_where_they_are_known(self) -> None:
         value = scores()

@@ -37,7 +37,15 @@ if TYPE_CHECKING:
     from gyrus.records import Dataset, Record
     from gyrus.report import write_report
     from gyrus.splits import Split, holdout, kfold, official, split_dataset
-    from gyrus.stages import explain_files, explain_run, predict_files, predict_run, train_folds, train_run
+    from gyrus.stages import (
+        calibrate_run,
+        explain_files,
+        explain_run,
+        predict_files,
+        predict_run,
+        train_folds,
+        train_run,
+    )
     from gyrus.studies import list_studies, run_study, show_study
     from gyrus.thresholds import find_threshold, list_thresholds
     from gyrus.training import TrainConfig, fit
@@ -70,7 +78,15 @@ _HOMES = {
     "gyrus.report": ("write_report",),
     "gyrus.splits": ("Split", "holdout", "kfold", "official", "split_dataset"),
     "gyrus.studies": ("list_studies", "run_study", "show_study"),
-    "gyrus.stages": ("explain_files", "explain_run", "predict_files", "predict_run", "train_folds", "train_run"),
+    "gyrus.stages": (
+        "calibrate_run",
+        "explain_files",
+        "explain_run",
+        "predict_files",
+        "predict_run",
+        "train_folds",
+        "train_run",
+    ),
     "gyrus.thresholds": ("find_threshold", "list_thresholds"),
     "gyrus.training": ("TrainConfig", "fit"),
 }
@@ -98,6 +114,7 @@ __all__ = [
     "attribute",
     "audit_data",
     "build_leaderboard",
+    "calibrate_run",
     "convert_data",
     "create_model",
     "dataset_info",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gyrus.errors import InputError
+from gyrus.io import Image
 from gyrus.preprocess import Preprocess, prepare
 from gyrus.records import Record
 
@@ -28,12 +30,14 @@ class Batch:
         readable: indices into ``records`` of those that could be read, one per row of ``slices``.
         slices: (len(readable), size, size) uint8.
         errors: index -> the sentence that says why it could not be read.
+        notes: what ``note`` said of each image, one per row of ``slices``; None where nothing was asked.
     """
 
     records: Sequence[Record]
     readable: list[int]
     slices: NDArray[np.uint8]
     errors: dict[int, str]
+    notes: list[Any]
 
 
 def batches(
@@ -42,6 +46,7 @@ def batches(
     size: int,
     *,
     keep_going: bool = False,
+    note: Callable[[Image], Any] | None = None,
     what: str = "slices",
     progress: Progress | None = None,
 ) -> Iterator[Batch]:
@@ -52,6 +57,7 @@ def batches(
         spec: how to prepare it.
         size: records per batch; memory does not grow with ``len(records)``.
         keep_going: note an unreadable file in its batch instead of raising.
+        note: asked about each image as it was read, in the threads that read.
         what: the word for ``progress``.
         progress: called after each batch.
 
@@ -60,10 +66,10 @@ def batches(
     """
     with ThreadPoolExecutor(THREADS) as pool:
         chunks = [records[i : i + size] for i in range(0, len(records), size)]
-        pending = [pool.submit(_try_prepare, r, spec) for r in chunks[0]] if chunks else []
+        pending = [pool.submit(_try_prepare, r, spec, note) for r in chunks[0]] if chunks else []
         done = 0
         for n, chunk in enumerate(chunks):
-            following = [pool.submit(_try_prepare, r, spec) for r in chunks[n + 1]] if n + 1 < len(chunks) else []
+            following = [pool.submit(_try_prepare, r, spec, note) for r in chunks[n + 1]] if n + 1 < len(chunks) else []
             results = [f.result() for f in pending]
             pending = following
             errors = {i: str(r) for i, r in enumerate(results) if isinstance(r, InputError)}
@@ -71,9 +77,10 @@ def batches(
                 for future in pending:
                     future.cancel()
                 raise InputError(next(iter(errors.values())))
-            slices = [r for r in results if not isinstance(r, InputError)]
+            read = [r for r in results if not isinstance(r, InputError)]
+            slices = [prepared for prepared, _ in read]
             stacked = np.stack(slices) if slices else np.empty((0, spec.size, spec.size), dtype=np.uint8)
-            yield Batch(chunk, [i for i in range(len(chunk)) if i not in errors], stacked, errors)
+            yield Batch(chunk, [i for i in range(len(chunk)) if i not in errors], stacked, errors, [n for _, n in read])
             done += len(chunk)
             if progress:
                 progress(what, done, len(records))
@@ -95,8 +102,11 @@ def load_slices(
     return slices
 
 
-def _try_prepare(record: Record, spec: Preprocess) -> NDArray[np.uint8] | InputError:
+def _try_prepare(
+    record: Record, spec: Preprocess, note: Callable[[Image], Any] | None
+) -> tuple[NDArray[np.uint8], Any] | InputError:
     try:
-        return prepare(record.read(), spec)
+        image = record.read()
+        return prepare(image, spec), None if note is None else note(image)
     except InputError as error:
         return error

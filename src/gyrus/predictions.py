@@ -13,9 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gyrus.artifacts import read_json, write_json
+from gyrus.certainty.temperature import softmax
 from gyrus.errors import InputError
 
-SCHEMA = "gyrus.predictions/1"
+SCHEMA, BEFORE = "gyrus.predictions/2", "gyrus.predictions/1"
+OK, FLAGGED, REFUSED, UNREADABLE = "ok", "flagged", "refused", "unreadable"
+"""The statuses: answered; answered, with a reason for doubt; not answered; not read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Certainty:
+    """What a calibrated model adds to N logits.
+
+    Attributes:
+        coverage: how often a set is to hold the true class.
+        temperature: (N,) by which the logits are divided; alike but for the folds of a cross-validation.
+        novelty: (N,) how unlike the training slices a slice is, higher is stranger; NaN where unreadable.
+        sets: N sets of classes in the order of the logits; None where unreadable or refused.
+    """
+
+    coverage: float
+    temperature: NDArray[np.float64]
+    novelty: NDArray[np.float64]
+    sets: tuple[tuple[str, ...] | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +49,10 @@ class Predictions:
         patients: N patient ids or None.
         labels: N true class names or None.
         logits: (N, C) float32; NaN in the rows of unreadable files.
-        status: N times "ok", or the sentence that says why the file could not be read.
+        status: N times "ok", "flagged", "refused" or "unreadable"; without calibration "ok" or "unreadable".
+        reasons: N sentences that say why, empty where the status is "ok".
         statement: the split the slices come from, in one sentence; empty where they come from none.
+        certainty: of a calibrated model, or None.
     """
 
     classes: tuple[str, ...]
@@ -40,51 +62,81 @@ class Predictions:
     labels: tuple[str | None, ...]
     logits: NDArray[np.float32]
     status: tuple[str, ...]
+    reasons: tuple[str, ...]
     statement: str = ""
+    certainty: Certainty | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
-        """(N, C) softmax of the logits, in float64; NaN in rows that are not finite throughout."""
-        finite = np.isfinite(self.logits).all(axis=1, keepdims=True)
-        logits = np.where(finite, self.logits.astype(np.float64), np.nan)
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        powers = np.exp(shifted)
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+        """(N, C) softmax of the logits, calibrated where the model is; NaN in rows that are not finite throughout.
+
+        Those of refused slices are here too, to be scored; :meth:`rows` withholds them.
+        """
+        return softmax(self.logits, 1.0 if self.certainty is None else self.certainty.temperature[:, None])
 
     @property
     def predicted(self) -> tuple[str | None, ...]:
-        """N class names of highest probability; None for unreadable files."""
+        """N class names of highest probability; None for unreadable files and refused slices."""
         return tuple(self.predicted_at(i) for i in range(len(self)))
 
+    @property
+    def readable(self) -> list[int]:
+        """Indices of the slices that could be read."""
+        return [i for i, s in enumerate(self.status) if s != UNREADABLE]
+
+    @property
+    def answered(self) -> list[int]:
+        """Indices of the slices that could be read and were not refused."""
+        return [i for i, s in enumerate(self.status) if s in (OK, FLAGGED)]
+
     def rows(self) -> list[dict[str, Any]]:
-        """Return one JSON-able dict per slice: {file, id, patient, label, predicted, probabilities, logits, status}."""
-        return [
-            {
-                "file": self.files[i],
-                "id": self.ids[i],
-                "patient": self.patients[i],
-                "label": self.labels[i],
-                "predicted": self.predicted_at(i),
-                "probabilities": self._by_class(self.probabilities[i]),
-                "logits": self._by_class(self.logits[i]),
-                "status": self.status[i],
-            }
-            for i in range(len(self))
-        ]
+        """Return one JSON-able dict per slice, see :meth:`row`."""
+        return [self.row(i) for i in range(len(self))]
+
+    def row(self, i: int) -> dict[str, Any]:
+        """Return {file, id, patient, label, predicted, probabilities, set, status, reason, logits, ...} of slice i.
+
+        A refused slice has logits, but no class, probabilities or set.
+        """
+        withheld, certainty = self.status[i] == REFUSED, self.certainty
+        members = None if certainty is None else certainty.sets[i]
+        strange = None if certainty is None else float(certainty.novelty[i])
+        return {
+            "file": self.files[i],
+            "id": self.ids[i],
+            "patient": self.patients[i],
+            "label": self.labels[i],
+            "predicted": self.predicted_at(i),
+            "probabilities": None if withheld else self._by_class(self.probabilities[i]),
+            "set": None if members is None else list(members),
+            "status": self.status[i],
+            "reason": self.reasons[i],
+            "logits": self._by_class(self.logits[i]),
+            "temperature": None if certainty is None else float(certainty.temperature[i]),
+            "novelty": strange if strange is not None and np.isfinite(strange) else None,
+        }
 
     def predicted_at(self, i: int) -> str | None:
-        """Return the predicted class name of slice i, or None where it could not be read."""
-        return self.classes[int(self.logits[i].argmax())] if np.isfinite(self.logits[i]).all() else None
+        """Return the predicted class name of slice i, or None where it could not be read or was refused."""
+        known = self.status[i] != REFUSED and np.isfinite(self.logits[i]).all()
+        return self.classes[int(self.logits[i].argmax())] if known else None
 
     def _by_class(self, values: NDArray[Any]) -> dict[str, float] | None:
         return {c: float(v) for c, v in zip(self.classes, values, strict=True)} if np.isfinite(values).all() else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole value as the JSON document of ``gyrus predict --json``."""
-        return {"schema": SCHEMA, "classes": self.classes, "statement": self.statement, "rows": self.rows()}
+        return {
+            "schema": SCHEMA,
+            "classes": self.classes,
+            "statement": self.statement,
+            "calibrated": self.certainty is not None,
+            "coverage": None if self.certainty is None else self.certainty.coverage,
+            "rows": self.rows(),
+        }
 
     def save(self, path: Path) -> None:
         """Write a table: JSON, or CSV with one probability column per class (``p_glioma``) if ``path`` ends in .csv."""
@@ -94,11 +146,13 @@ class Predictions:
         aside = path.with_name(f".{path.name}.partial")
         with aside.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            names = ["file", "id", "patient", "label", "predicted"]
-            writer.writerow([*names, *(f"p_{c}" for c in self.classes), "status"])
+            lead, end = ["file", "id", "patient", "label", "predicted"], ["status", "reason"]
+            extra = [] if self.certainty is None else ["set", "novelty"]
+            writer.writerow([*lead, *(f"p_{c}" for c in self.classes), *extra, *end])
             for row in self.rows():
                 shares = row["probabilities"] or dict.fromkeys(self.classes, "")
-                writer.writerow([*(row[n] for n in names), *(shares[c] for c in self.classes), row["status"]])
+                cells = row | {"set": "|".join(row["set"] or ())}
+                writer.writerow([*(row[n] for n in lead), *shares.values(), *(cells[n] for n in (*extra, *end))])
         aside.replace(path)
 
     @classmethod
@@ -110,27 +164,62 @@ class Predictions:
         """
         value = read_json(path, "a table of predictions")
         try:
-            if value["schema"] != SCHEMA:
-                raise ValueError(f"its schema is {value['schema']!r}, not {SCHEMA!r}")
-            rows, classes = value["rows"], tuple(value["classes"])
-            logits = [[r["logits"][c] for c in classes] if r["logits"] else [np.nan] * len(classes) for r in rows]
-            names = ("id", "file", "patient", "label", "status")
-            ids, files, patients, labels, status = (tuple(r[n] for r in rows) for n in names)
-            array = np.array(logits, dtype=np.float32).reshape(len(rows), len(classes))
-            return cls(classes, ids, files, patients, labels, array, status, value["statement"])
+            rows, classes = _as_now(value), tuple(value["classes"])
+            nothing = dict.fromkeys(classes, np.nan)
+            logits = [[(r["logits"] or nothing)[c] for c in classes] for r in rows]
+            names = ("id", "file", "patient", "label", "status", "reason")
+            ids, files, patients, labels, status, reasons = (tuple(r[n] for r in rows) for n in names)
+            return cls(
+                classes=classes,
+                ids=ids,
+                files=files,
+                patients=patients,
+                labels=labels,
+                logits=np.array(logits, dtype=np.float32).reshape(len(rows), len(classes)),
+                status=status,
+                reasons=reasons,
+                statement=value["statement"],
+                certainty=_certainty(rows, value["coverage"]) if value.get("calibrated") else None,
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is no table of predictions ({error!r}): run `gyrus predict` again") from None
+
+
+def _as_now(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of a table, those of the schema before this one brought up to it."""
+    if value["schema"] == BEFORE:
+        return [
+            row | ({"reason": ""} if row["status"] == OK else {"status": UNREADABLE, "reason": row["status"]})
+            for row in value["rows"]
+        ]
+    if value["schema"] != SCHEMA:
+        raise ValueError(f"its schema is {value['schema']!r}, not {SCHEMA!r}")
+    rows: list[dict[str, Any]] = value["rows"]
+    return rows
+
+
+def _certainty(rows: Sequence[dict[str, Any]], coverage: float) -> Certainty:
+    strange = [np.nan if r["novelty"] is None else float(r["novelty"]) for r in rows]
+    return Certainty(
+        coverage=float(coverage),
+        temperature=np.array([float(r["temperature"]) for r in rows]),
+        novelty=np.array(strange),
+        sets=tuple(None if r["set"] is None else tuple(r["set"]) for r in rows),
+    )
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
     """Return the rows of all parts, which are by models of the same classes, as one table.
 
     Raises:
-        InputError: the models know other classes.
+        InputError: the models know other classes, or are calibrated otherwise.
     """
-    first = parts[0]
+    first, found = parts[0], [p.certainty for p in parts]
     if any(p.classes != first.classes for p in parts):
         raise InputError("the models do not know the same classes, so their predictions cannot be put together")
+    known = [c for c in found if c is not None]
+    if known and (len(known) < len(found) or len({c.coverage for c in known}) > 1):
+        raise InputError("the models are not all calibrated to the same coverage: calibrate the runs together")
     return Predictions(
         classes=first.classes,
         ids=tuple(i for p in parts for i in p.ids),
@@ -139,5 +228,16 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
         labels=tuple(c for p in parts for c in p.labels),
         logits=np.concatenate([p.logits for p in parts]),
         status=tuple(s for p in parts for s in p.status),
+        reasons=tuple(r for p in parts for r in p.reasons),
         statement=first.statement,
+        certainty=_joined(known) if known else None,
+    )
+
+
+def _joined(parts: Sequence[Certainty]) -> Certainty:
+    return Certainty(
+        coverage=parts[0].coverage,
+        temperature=np.concatenate([p.temperature for p in parts]),
+        novelty=np.concatenate([p.novelty for p in parts]),
+        sets=tuple(s for p in parts for s in p.sets),
     )

@@ -1,4 +1,4 @@
-"""The verbs that work on a trained model: predict, explain, evaluate, report."""
+"""The verbs that work on a trained model: calibrate, predict, explain, evaluate, report."""
 
 from __future__ import annotations
 
@@ -29,6 +29,38 @@ from gyrus.options import (
 )
 
 stage_app = typer.Typer()
+
+
+@stage_app.command()
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="A finished training run, or the folder of one cross-validation.")],
+    coverage: Annotated[
+        float, typer.Option("--coverage", help="How often a slice's set of classes is to hold the true one.")
+    ] = 0.95,
+    false_refusals: Annotated[
+        float, typer.Option("--false-refusals", help="Share of slices of unseen persons that may be refused.")
+    ] = 0.01,
+    novelty: Annotated[
+        str, typer.Option("--novelty", help="What tells strange slices: mahalanobis, knn or energy.")
+    ] = "mahalanobis",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The folder to write; default RUN/calibrate.", callback=placeable)
+    ] = None,
+    data: Moved = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make probabilities mean what they say, on the validation part; from then on predictions may be refused."""
+    from gyrus.stages import calibrate_run
+
+    with progress(quiet=quiet) as report:
+        value = calibrate_run(
+            run, data=data, coverage=coverage, false_refusals=false_refusals, novelty=novelty, out=out, seed=seed,
+            device=device, progress=report,
+        )  # fmt: skip
+    show(value, as_json=json, quiet=quiet, tables=tables.calibrations(value))
 
 
 @stage_app.command()

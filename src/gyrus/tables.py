@@ -9,9 +9,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from gyrus.certainty.conformal import needed
 from gyrus.console import table
 from gyrus.maps import Maps
-from gyrus.predictions import Predictions
+from gyrus.predictions import FLAGGED, REFUSED, UNREADABLE, Predictions
 
 Lines = list[Table | str]
 ACCURACIES = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -136,17 +137,57 @@ def training(value: Mapping[str, Any]) -> Lines:
     ]
 
 
+def calibrations(value: Mapping[str, Any]) -> Lines:
+    """Return temperature, sets and limits of each model that was calibrated."""
+    lines: Lines = []
+    for run in value["runs"]:
+        found = run["calibration"]
+        lines.append(f"Calibrated on {found['statement']}")
+        faults = ", ".join(found["refusing"]) or "none"
+        facts = [
+            ["slices", f"{found['slices']} of {found['persons']} persons"],
+            ["temperature", f"{found['temperature']:.3f}"],
+            ["coverage", f"{found['coverage']:g}"],
+            ["false refusals", f"{found['false_refusals']:g}"],
+            [found["novelty"], f"refused above {found['novelty_limit']:.4g}"],
+            ["upside down", f"refused above {found['turned_limit']:.4g}"],
+            ["faults that refuse", faults],
+        ]
+        rows = [
+            [c, found["persons_per_class"][c], f"{least:.4f}" if least else "0: in every set, too few persons"]
+            for c, least in found["thresholds"].items()
+        ]
+        lines += [_facts(facts), table("In a set from", ["class", "persons", "probability"], rows)]
+        if any(least == 0 for least in found["thresholds"].values()):
+            lines.append(
+                f"Too few persons for a coverage of {found['coverage']:g}: at least {needed(found['coverage'])} of a "
+                "class are needed. Ask for less with --coverage, or split with a larger validation part."
+            )
+        lines.append(f"calibrated model: {run['model']}")
+    return lines
+
+
 def predictions(made: Predictions) -> Lines:
-    """Return one row per slice, the first of them where there are many, and the unreadable ones all."""
-    rows = made.rows()
+    """Return one row per slice, the first of them where there are many, and the reason of every one that is not ok."""
+    rows, calibrated = made.rows(), made.certainty is not None
+    head = ["file", "class", *(f"p({c})" for c in made.classes), "label"]
     shown = [
         [r["file"], r["predicted"], *_shares(r["probabilities"], made.classes), r["label"]] for r in rows[:MOST_ROWS]
     ]
+    if calibrated:
+        head = [*head[:-1], "set", "status", "label"]
+        shown = [
+            [*cells[:-1], None if r["set"] is None else ", ".join(r["set"]) or "none", r["status"], r["label"]]
+            for cells, r in zip(shown, rows, strict=False)
+        ]
     lines: Lines = [made.statement] if made.statement else []
-    lines.append(table("Predictions", ["file", "class", *(f"p({c})" for c in made.classes), "label"], shown))
+    lines.append(table("Predictions, calibrated" if calibrated else "Predictions", head, shown))
     if len(rows) > MOST_ROWS:
         lines.append(f"... and {len(rows) - MOST_ROWS} more; write them all with --out or --json")
-    return lines + [f"unreadable: {r['status']}" for r in rows if r["status"] != "ok"]
+    lines += [f"unreadable: {r['reason']}" for r in rows if r["status"] == UNREADABLE]
+    told = [r for r in rows if r["status"] in (FLAGGED, REFUSED)]
+    lines += [f"{r['status']}: {r['file']}: {r['reason']}" for r in told[:MOST_ROWS]]
+    return lines + ([f"... and {len(told) - MOST_ROWS} more reasons"] if len(told) > MOST_ROWS else [])
 
 
 def maps(made: Maps) -> Lines:
@@ -171,7 +212,30 @@ def scores(value: Mapping[str, Any]) -> Lines:
         table(f"Accuracy [95 % interval over {over}]", ["", "accuracy", "balanced", "macro F1"], accuracy),
         table("Per class, slices", ["class", *names], classes),
     ]
-    return lines + localization(value)
+    return lines + certainty(value) + localization(value)
+
+
+def certainty(value: Mapping[str, Any]) -> Lines:
+    """Return how far probabilities mean what they say and, of a calibrated model, how far sets and refusals hold."""
+    found = value["certainty"]
+    names = ("ece", "brier")
+    rows = [["calibrated" if found["calibrated"] else "not calibrated", *(_interval(found[n]) for n in names)]]
+    if found["uncalibrated"]:
+        rows.append(["before calibration", *(_interval(found["uncalibrated"][n]) for n in names)])
+    lines: Lines = [table(f"Probabilities, {found['empty_bins']} of 15 bins empty", ["", *names], rows)]
+    sets = found["sets"]
+    if sets:
+        covered = [["all classes", _interval(sets["coverage"]), _interval(sets["size"]), _interval(sets["single"])]]
+        covered += [[c, _interval(figure), "", ""] for c, figure in sets["per_class"].items()]
+        title = f"Sets asked to hold the true class at {sets['asked']:g}, persons counting alike"
+        lines.append(table(title, ["class", "coverage", "classes in a set", "one class alone"], covered))
+        answers = found["answers"]
+        counted = _counts(answers["counts"])
+        lines.append(
+            f"Answers: {counted}; refused {_interval(answers['refused'])}, "
+            f"accuracy of the rest {_interval(answers['accuracy'])}"
+        )
+    return lines
 
 
 def localization(value: Mapping[str, Any]) -> Lines:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gyrus.evaluate.agreement import agreement_matrix, rank_correlation, ssim, top_overlap
     from gyrus.evaluate.boundaries import score_kept
     from gyrus.evaluate.cards import Card
+    from gyrus.evaluate.certainty import score_certainty
     from gyrus.evaluate.classification import score_classification
     from gyrus.evaluate.explaining import by_method
     from gyrus.evaluate.faithfulness import Curve, Faithfulness
@@ -37,6 +38,7 @@ _HOMES = {
     "gyrus.evaluate.agreement": ("agreement_matrix", "rank_correlation", "ssim", "top_overlap"),
     "gyrus.evaluate.boundaries": ("score_kept",),
     "gyrus.evaluate.cards": ("Card",),
+    "gyrus.evaluate.certainty": ("score_certainty",),
     "gyrus.evaluate.classification": ("score_classification",),
     "gyrus.evaluate.explaining": ("by_method",),
     "gyrus.evaluate.faithfulness": ("Curve", "Faithfulness"),
@@ -88,6 +90,7 @@ __all__ = [
     "open_run_data",
     "randomise_layers",
     "rank_correlation",
+    "score_certainty",
     "score_classification",
     "score_kept",
     "score_map",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-Family = Literal["localization", "boundary", "faithfulness", "robustness", "sanity", "agreement", "truth-free"]
+Family = Literal[
+    "localization", "boundary", "faithfulness", "robustness", "sanity", "agreement", "truth-free", "certainty"
+]
 """What a metric asks: is the map where the tumour is; does what it keeps have the tumour's outline; does the network
-need what it marks; does it hold still under noise; does it depend on what was learned; is it like another map; and what
-it says of itself."""
+need what it marks; does it hold still under noise; does it depend on what was learned; is it like another map; what it
+says of itself; and, of the model and not of a map, is it as often right as it says."""
 
 FAMILIES: tuple[Family, ...] = get_args(Family)
 

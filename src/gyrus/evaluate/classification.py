@@ -23,7 +23,7 @@ def score_classification(predictions: Predictions, *, seed: int = 0) -> dict[str
     A patient's probabilities are the mean of their slices'; their label is the one most of their slices carry.
 
     Args:
-        predictions: labelled slices; rows that could not be read are left out and counted.
+        predictions: labelled slices, refused ones too; rows that could not be read are left out and counted.
         seed: of the bootstrap.
 
     Returns:
@@ -34,7 +34,7 @@ def score_classification(predictions: Predictions, *, seed: int = 0) -> dict[str
     Raises:
         InputError: no labelled slice, a label the model does not know, or logits that are not finite.
     """
-    read = [i for i, s in enumerate(predictions.status) if s == "ok"]
+    read = predictions.readable
     if not read:
         raise InputError("there is no readable slice to score: check the predictions' status column")
     broken = next((i for i in read if not np.isfinite(predictions.logits[i]).all()), None)

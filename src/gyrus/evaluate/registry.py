@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gyrus.errors import InputError
-from gyrus.evaluate import agreement, boundaries, faithfulness, ranking, robustness, sanity, truthfree
+from gyrus.evaluate import agreement, boundaries, calibration, faithfulness, ranking, robustness, sanity, truthfree
 from gyrus.evaluate.cards import FAMILIES, Card
 
 _EVERY: tuple[Card, ...] = (
@@ -16,6 +16,7 @@ _EVERY: tuple[Card, ...] = (
     *sanity.CARDS,
     *agreement.CARDS,
     *truthfree.CARDS,
+    *calibration.CARDS,
 )
 CARDS: dict[str, Card] = {c.name: c for c in sorted(_EVERY, key=lambda card: FAMILIES.index(card.family))}
 """Name -> card, family by family."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gyrus.artifacts import plain, read_manifest, stage_folder, write_json
+from gyrus.evaluate.certainty import score_certainty
 from gyrus.evaluate.classification import label_indices, score_classification
 from gyrus.evaluate.floors import majority_class, pixel_nearest_neighbour, score_floor
 from gyrus.evaluate.localization import Localization, localize
@@ -70,6 +71,7 @@ def evaluate_run(
                 "data": dataset.summary(),
                 "model": manifest["arguments"] | {"model_classes": predictions.classes},
                 "classification": score_classification(predictions, seed=seed),
+                "certainty": score_certainty(predictions, seed=seed),
                 "floors": _floors(predictions, folds, part, spec, seed, progress),
                 "localization": None if localization is None else _summary(localization, seed),
             }
@@ -103,7 +105,7 @@ def _floors(
 ) -> list[dict[str, Any]]:
     """Return the rows that stand below the model's accuracy, on the slices it could read."""
     classes = predictions.classes
-    read = {i for i, status in zip(predictions.ids, predictions.status, strict=True) if status == "ok"}
+    read = {predictions.ids[i] for i in predictions.readable}
     kept: list[Record] = []
     guesses: dict[str, list[NDArray[np.int64]]] = {}
     for fold in folds:

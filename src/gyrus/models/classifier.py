@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from gyrus.certainty.novelty import Reference
 from gyrus.errors import InputError
 from gyrus.models.spec import ModelSpec, Pooling
 
@@ -77,6 +78,7 @@ class Classifier(nn.Module):
         body: (N, C, H, W) -> (N, K, h, w), the default target layer of explanations.
         dense: the layers between features and head, or None.
         head: the last, linear layer, with bias: a 1x1 convolution where there is a class map.
+        reference: what a calibrated model compares slices with, by name; empty otherwise.
     """
 
     mean: Tensor
@@ -85,6 +87,7 @@ class Classifier(nn.Module):
     def __init__(self, body: Body, spec: ModelSpec, dense: Dense | None = None, dropout: float = 0.0) -> None:
         super().__init__()
         self.spec = spec
+        self.reference: Reference = {}
         self.body = body
         self.dense = dense
         kind = nn.Dropout2d if dense is None else nn.Dropout

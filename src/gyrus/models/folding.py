@@ -8,7 +8,7 @@ the process holds already; and the weights are laid out for oneDNN once, not in 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -37,16 +37,16 @@ class Folded(nn.Module):
         return in_parts(self.net, images)
 
 
-def in_parts(net: nn.Module, images: Tensor) -> Tensor:
+def in_parts(net: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Return a network's outputs for images that need no gradient, on a processor a few at a time.
 
     Args:
-        net: in evaluation mode, where no image influences another's output.
+        net: a network in evaluation mode, or a part of one; no image influences another's output.
         images: (N, C, H, W).
     """
     images = images.contiguous(memory_format=torch.channels_last)
     if images.device.type != "cpu":
-        return cast(Tensor, net(images))
+        return net(images)
     at_once = max(1, _PIXELS // (images.shape[2] * images.shape[3]))
     return torch.cat([net(part) for part in torch.split(images, at_once)])
 

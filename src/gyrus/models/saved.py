@@ -1,22 +1,31 @@
-"""A model on disk: ``model.safetensors``, ``model.json``, ``card.md``. No pickle, and a hash that is checked."""
+"""A model on disk: ``model.safetensors``, ``model.json``, ``card.md``. No pickle, and a hash that is checked.
+
+A calibrated model has ``reference.safetensors`` besides, with a hash of its own.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import ValidationError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 
-from gyrus.artifacts import read_json, sha256, write_json
+from gyrus.artifacts import is_finished, read_json, sha256, write_json
+from gyrus.certainty import Calibration
 from gyrus.errors import InputError
 from gyrus.models.classifier import Classifier
 from gyrus.models.registry import build, describe
 from gyrus.models.spec import SCHEMA, ModelSpec
 
-WEIGHTS, SPEC, CARD = "model.safetensors", "model.json", "card.md"
+WEIGHTS, SPEC, CARD, REFERENCE = "model.safetensors", "model.json", "card.md", "reference.safetensors"
+TRAINED, CALIBRATED = "model", "calibrate"
+"""Where a run keeps its model, and the same model after ``gyrus calibrate``."""
 POOLINGS = {"avg": "average", "lse": "log-sum-exp"}
 
 
@@ -33,17 +42,37 @@ def save_model(model: Classifier, folder: Path) -> None:
     if folder.exists():
         raise InputError(f"{folder} already exists: choose another folder for the model")
     folder.mkdir(parents=True)
+    write_model(model, folder)
+
+
+def write_model(model: Classifier, folder: Path) -> None:
+    """Write the files of a model into an empty folder that is there."""
     state = {k: v.detach().to("cpu").contiguous() for k, v in model.state_dict().items()}
     (folder / WEIGHTS).write_bytes(save_bytes(state))  # not save_file, which lets nobody else read the file
     (folder / CARD).write_text(_card(model), encoding="utf-8")
-    write_json(folder / SPEC, {"schema": SCHEMA, "sha256": sha256(folder / WEIGHTS), **model.spec.model_dump()})
+    hashes = {"sha256": sha256(folder / WEIGHTS)}
+    if model.spec.calibration is not None:
+        # In order: safetensors writes memory as it lies.
+        arrays = {name: np.ascontiguousarray(values) for name, values in model.reference.items()}
+        (folder / REFERENCE).write_bytes(save_arrays(arrays))
+        hashes["reference_sha256"] = sha256(folder / REFERENCE)
+    write_json(folder / SPEC, {"schema": SCHEMA, **hashes, **model.spec.model_dump()})
+
+
+def model_folder(place: Path) -> Path:
+    """Return the folder of a model: the place itself, or in a run the calibrated model, else the trained one."""
+    if (place / SPEC).is_file():
+        return place
+    if is_finished(place / CALIBRATED) and (place / CALIBRATED / SPEC).is_file():
+        return place / CALIBRATED
+    return place / TRAINED if (place / TRAINED / SPEC).is_file() else place
 
 
 def load_model(folder: Path, *, device: str | torch.device = "cpu") -> Classifier:
-    """Read a model folder, or the ``model`` folder inside a training run.
+    """Read a model folder, or the model inside a training run: the calibrated one where there is one.
 
     Args:
-        folder: written by :func:`save_model`.
+        folder: written by :func:`save_model` or ``gyrus calibrate``, or a run.
         device: where to put it.
 
     Returns:
@@ -52,14 +81,9 @@ def load_model(folder: Path, *, device: str | torch.device = "cpu") -> Classifie
     Raises:
         InputError: a file is missing, the specification is invalid, or the weights are not those it was saved with.
     """
-    if not (folder / SPEC).is_file() and (folder / "model" / SPEC).is_file():
-        folder = folder / "model"
-    spec, digest = _read_spec(folder)
-    weights = folder / WEIGHTS
-    if not weights.is_file():
-        raise InputError(f"{weights} does not exist: copy the model's folder again, whole")
-    if sha256(weights) != digest:
-        raise InputError(f"{weights} is not the file this model was saved with (SHA-256 differs): copy it again")
+    folder = model_folder(folder)
+    spec, digest, reference_digest = _read_spec(folder)
+    weights = _checked(folder / WEIGHTS, digest)
     model = build(spec)
     try:
         model.load_state_dict(load_bytes(weights.read_bytes()))
@@ -67,16 +91,27 @@ def load_model(folder: Path, *, device: str | torch.device = "cpu") -> Classifie
         raise InputError(
             f"{weights} does not hold the network that {SPEC} beside it describes: restore the folder as it was saved"
         ) from None
+    if spec.calibration is not None:
+        model.reference = load_arrays(_checked(folder / REFERENCE, reference_digest).read_bytes())
     return model.to(device).eval()
 
 
-def _read_spec(folder: Path) -> tuple[ModelSpec, str]:
+def _checked(file: Path, digest: str) -> Path:
+    """Return the file, after making sure that it is the one that was saved."""
+    if not file.is_file():
+        raise InputError(f"{file} does not exist: copy the model's folder again, whole")
+    if sha256(file) != digest:
+        raise InputError(f"{file} is not the file this model was saved with (SHA-256 differs): copy it again")
+    return file
+
+
+def _read_spec(folder: Path) -> tuple[ModelSpec, str, str]:
     value: dict[str, Any] = read_json(folder / SPEC, "a gyrus model's description")
     if not isinstance(value, dict) or value.pop("schema", None) != SCHEMA:
         raise InputError(f"{folder / SPEC} is not of schema {SCHEMA!r}: was it written by another program?")
-    digest = str(value.pop("sha256", ""))
+    digest, reference_digest = (str(value.pop(name, "")) for name in ("sha256", "reference_sha256"))
     try:
-        return ModelSpec.model_validate(value), digest
+        return ModelSpec.model_validate(value), digest, reference_digest
     except ValidationError as error:
         raise InputError(f"{folder / SPEC}: {describe(error)}: restore the file as it was saved") from None
 
@@ -108,6 +143,30 @@ One greyscale MRI slice of any size, prepared as `model.json` says ({spec.prepro
 ## Measured on the validation part (used to choose the checkpoint, so optimistic)
 {metrics}
 
+## Certainty
+{_certainty(spec.calibration)}
+
 ## Limits
-Knows only the classes above and slices like those it was trained on; gives an answer for any picture.
+Knows only the classes above and slices like those it was trained on{_answers(spec.calibration)}.
 """
+
+
+def _certainty(found: Calibration | None) -> str:
+    if found is None:
+        return (
+            "Not calibrated: probabilities are the softmax of the logits, which need not be right as often as they say."
+        )
+    forced = " or ".join(found.always)
+    always = f" Too few persons have {forced} to leave it out of any set." if forced else ""
+    faults = ", ".join(found.refusing) or "none"
+    return f"""Calibrated on {found.statement}
+- probabilities are softmax(logits / {found.temperature:.3f}), and so are those `gyrus predict` gives; logits stay raw
+- sets are to hold the true class of {found.coverage:.0%} of slices of each class, persons counting alike.{always}
+- slices are refused by faults of the picture ({faults}), when upside down, and above a {found.novelty} score of
+  {found.novelty_limit:.4g}; these two are meant to refuse {found.false_refusals:.1%} of slices of new persons"""
+
+
+def _answers(found: Calibration | None) -> str:
+    if found is None:
+        return "; gives an answer for any picture"
+    return "; refuses much of what is plainly unlike them, not all"

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gyrus.certainty import Calibration
 from gyrus.preprocess import Preprocess
 
 SCHEMA = "gyrus.model/1"
@@ -32,6 +33,7 @@ class ModelSpec(BaseModel):
         licence: of the weights.
         training: data name and fingerprint, split statement, seed, arguments; empty for an untrained model.
         metrics: measured on the validation part while training; never on test data.
+        calibration: what turns logits into calibrated probabilities, sets and refusals; None until it was calibrated.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,11 +52,14 @@ class ModelSpec(BaseModel):
     licence: str = "not stated"
     training: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
+    calibration: Calibration | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.head == "sigmoid" and len(self.classes) != 2:
             raise ValueError(f"one sigmoid unit decides between two classes, not {len(self.classes)}: use head softmax")
+        if self.calibration is not None and set(self.calibration.thresholds) != set(self.classes):
+            raise ValueError("the calibration is of other classes than the model's")
         if self.fuse is not None and (self.output_stride is not None or self.truncate or self.keep_dense):
             raise ValueError(
                 "features fused at stride 8 have a stride of their own: leave output_stride and truncate out"

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from gyrus.page.charts import BLUE, DASHES, FLOOR, INK, MUTED, ORANGE, PAPER, SERIES, panel, style, to_svg
+from gyrus.page.charts import BLUE, DASHES, FLOOR, INK, MUTED, ORANGE, PAPER, RULE, SERIES, TINT, panel, style, to_svg
 from gyrus.page.words import number
 from gyrus.report.words import row_title
 
@@ -39,6 +39,37 @@ def roc_curves(roc: Mapping[str, Mapping[str, Sequence[float]]], auc: Mapping[st
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="lower right", title="AUC", alignment="left", handlelength=2.6)
         return to_svg(figure, f"{title}: one line per class against the rest")
+
+
+def reliability_diagram(bins: Sequence[Mapping[str, Any]], title: str) -> Markup:
+    """Return a reliability diagram: the share right over the mean probability of each bin, its size below.
+
+    Args:
+        bins: as ``scores.json`` has them; empty ones are left out.
+        title: of the chart.
+    """
+    full = [b for b in bins if b["n"]]
+    x, right = [b["confidence"] for b in full], [b["accuracy"]["value"] for b in full]
+    low, high = ([_end(b["accuracy"], name) for b in full] for name in ("low", "high"))
+    total = sum(b["n"] for b in full)
+    with matplotlib.rc_context(style(title)):
+        figure, axes = panel((4.0, 3.9), title)
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=(0, (1, 3)))
+        axes.bar(
+            [b["low"] for b in full], [b["n"] / total for b in full], [b["high"] - b["low"] for b in full],
+            align="edge", color=TINT, edgecolor=RULE, linewidth=0.6, label="share of the slices",
+        )  # fmt: skip
+        axes.vlines(x, low, high, color=BLUE, linewidth=0.9, label="95 % interval")
+        axes.plot(x, right, "o", color=BLUE, markersize=4.5, label="share that is right")
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="Highest probability", ylabel="Share")
+        axes.set_aspect("equal")
+        axes.legend(loc="upper left")
+        return to_svg(figure, f"{title}: share right over the highest probability, bin by bin")
+
+
+def _end(figure: Mapping[str, Any], name: str) -> float:
+    """Return an end of an interval, or the value where it has none."""
+    return float(figure["value"] if figure[name] is None else figure[name])
 
 
 def threshold_curve(

@@ -149,7 +149,7 @@ def _by_overlap(scores: Sequence[SliceScore]) -> list[_Choice]:
 
 def _by_confidence(source: Source) -> list[_Choice]:
     p = source.predictions
-    read = [i for i, s in enumerate(p.status) if s == "ok"]
+    read = p.answered
     sure = {i: float(p.probabilities[i].max()) for i in read}
     right = [i for i in sorted(read, key=lambda i: (-sure[i], p.ids[i])) if p.predicted_at(i) == p.labels[i]]
     first = [next((i for i in right if p.labels[i] == c), None) for c in p.classes]
@@ -166,7 +166,7 @@ def _by_confidence(source: Source) -> list[_Choice]:
 
 def _wrong(source: Source) -> _Choice:
     p = source.predictions
-    read = [i for i, s in enumerate(p.status) if s == "ok" and p.labels[i] is not None]
+    read = [i for i in p.answered if p.labels[i] is not None]
     wrong = [i for i in read if p.predicted_at(i) != p.labels[i]]
     sure = [i for i in wrong if p.probabilities[i].max() > SURE]
     sure.sort(key=lambda i: (-float(p.probabilities[i].max()), p.ids[i]))

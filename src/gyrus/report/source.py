@@ -92,6 +92,9 @@ def read_source(run: Path, data: Path | None) -> Source:
     if not isinstance(scores, dict) or scores.get("schema") != "gyrus.scores/1":
         path = run / "evaluate" / "scores.json"
         raise InputError(f"{path} is not of schema gyrus.scores/1: run `gyrus evaluate` again")
+    if "certainty" not in scores:
+        path = run / "evaluate" / "scores.json"
+        raise InputError(f"{path} was written before certainty was scored: run `gyrus evaluate` again")
     return Source(
         manifests=manifests,
         scores=scores,

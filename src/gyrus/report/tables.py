@@ -65,6 +65,8 @@ SUMMARY = (
     ("macro_precision", "Macro precision"),
     ("macro_f1", "Macro F1"),
 )
+CERTAINTY = (("ece", "Calibration error"), ("brier", "Brier score"))
+SETS = (("coverage", "Holds the true class"), ("size", "Classes in a set"), ("single", "One class alone"))
 PER_CLASS = (("precision", "Precision"), ("recall", "Recall"), ("f1", "F1"), ("roc_auc", "ROC AUC"))
 
 
@@ -98,6 +100,34 @@ def class_table(source: Source) -> list[Block]:
         )
         blocks.append(Block(f"Per {level}", "", rows))
     return blocks
+
+
+def certainty_table(source: Source) -> list[Block]:
+    """Return calibration error and Brier score, of a calibrated model before and after."""
+    found = source.scores["certainty"]
+    n = plural(found["brier"]["n"], "slice")
+    kinds = [("As answered" if found["calibrated"] else "Softmax of the logits, not calibrated", found)]
+    if found["uncalibrated"]:
+        kinds.append(("Before calibration", found["uncalibrated"]))
+    rows = tuple(Row(title, n, tuple(Cell(figures[f]) for f, _ in CERTAINTY)) for title, figures in kinds)
+    return [Block("", "", rows)]
+
+
+def sets_table(source: Source) -> list[Block]:
+    """Return coverage and size of the sets of classes, and the coverage in each class; nothing without sets."""
+    sets = source.scores["certainty"]["sets"]
+    if sets is None:
+        return []
+    whole = Row("All classes", _answered(sets["coverage"]), tuple(Cell(sets[f]) for f, _ in SETS))
+    rows = [
+        Row(name, _answered(figure), (Cell(figure), *(Cell(None) for _ in SETS[1:])))
+        for name, figure in sets["per_class"].items()
+    ]
+    return [Block("", "", (whole, *rows))]
+
+
+def _answered(figure: Figure) -> str:
+    return f"{plural(figure['n'], 'slice')} answered, of {plural(figure['groups'], 'person')}"
 
 
 def matrices(source: Source) -> list[Matrix]:

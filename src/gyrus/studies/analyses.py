@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gyrus.artifacts import is_finished, read_json, stage_folder, to_json, write_json
+from gyrus.certainty.temperature import fit_temperature
 from gyrus.devices import pick_device
 from gyrus.duplicates import find_copies
 from gyrus.errors import InputError
-from gyrus.evaluate.calibration import confident_errors, expected_calibration_error, fit_temperature
+from gyrus.evaluate.calibration import confident_errors, expected_calibration_error
 from gyrus.evaluate.ceilings import area_ceiling
 from gyrus.evaluate.localization import localize
 from gyrus.evaluate.pairing import compare_independent, compare_paired

@@ -1,4 +1,4 @@
-"""What one slice looks like, in a dozen numbers: everything :mod:`gyrus.audit.quality` judges a picture by."""
+"""What one slice looks like, in a dozen numbers: everything :mod:`gyrus.appearance.faults` judges a picture by."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from gyrus.io import Image
 from gyrus.preprocess import head_mask
-from gyrus.records import Record
 
 SIDE = 256
 """Longer side, in pixels, of the copy on which everything but edges and extremes is measured."""
@@ -25,6 +24,7 @@ _NEAR_TOP = 0.02  # of the range below the brightest pixel: JPEG blurs a clipped
 _RING_BRIGHT = 0.9
 _OBJECT = 0.06  # of the range off the background
 _GAP = 0.1  # of a line that objects may fill where two panels meet: letters, a scale
+_BLOCK = 8  # pixels; of JPEG
 _PANEL, _FULL = 0.12, 0.25  # of the picture's side that a panel spans, and of a line that a head fills where widest
 
 Grey = NDArray[np.float32]
@@ -49,6 +49,8 @@ class Appearance:
         ring: the part of the head that the largest white line or area encloses.
         panels: (across, down), pictures that gaps tell apart.
         coloured: pixels whose colour channels differ visibly, see :class:`gyrus.io.Image`.
+        blocks: how much steeper the picture inside the frame is across the borders of a grid of 8 x 8 pixels than
+            within its cells: about 1, and more where JPEG has thrown away all that is finer than such a block.
     """
 
     shape: tuple[int, int]
@@ -65,15 +67,11 @@ class Appearance:
     ring: float
     panels: tuple[int, int]
     coloured: float
+    blocks: float
 
 
-def appearance(record: Record) -> Appearance:
-    """Read one slice and measure it.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    image = record.read()
+def measure(image: Image) -> Appearance:
+    """Measure one slice."""
     frame = _frame(_scaled(image.pixels, *np.percentile(image.pixels, (0.5, 99.5))))
     inner = _inside(image.pixels, frame)
     small = _shrunk(inner)
@@ -94,6 +92,7 @@ def appearance(record: Record) -> Appearance:
         ring=_ring(_scaled(small, small.min(), small.max()), small),
         panels=_panels(_scaled(small, small.min(), small.max())),
         coloured=float(image.meta.get("coloured", 0)),
+        blocks=_blocks(inner),
     )
 
 
@@ -184,3 +183,19 @@ def _count_panels(filled: NDArray[np.floating]) -> int:
         bool(end - start >= _PANEL * len(filled) and filled[start:end].max() >= _FULL)
         for start, end in zip(starts, ends, strict=True)
     )
+
+
+def _blocks(pixels: Grey) -> float:
+    """Return the mean step across the borders of 8 x 8 blocks over that within them, wherever the grid starts."""
+    steps = [np.abs(np.diff(pixels, axis=axis)).mean(axis=1 - axis) for axis in (0, 1)]
+    if min(len(s) for s in steps) < 4 * _BLOCK or not all(s.any() for s in steps):
+        return 1.0
+    return min(_steepest(s) for s in steps)  # in both directions: an edge of the head lies along one
+
+
+def _steepest(steps: NDArray[np.floating]) -> float:
+    """Return the greatest ratio, over the eight places where a grid can start, of every eighth step to the others."""
+    sums = np.array([steps[start::_BLOCK].sum() for start in range(_BLOCK)])
+    counts = np.array([len(steps[start::_BLOCK]) for start in range(_BLOCK)])
+    others = (steps.sum() - sums) / (len(steps) - counts)
+    return float((sums / counts / np.maximum(others, 1e-9 * steps.max())).max())

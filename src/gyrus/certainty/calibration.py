@@ -1,0 +1,60 @@
+"""What calibrating a model found, as it is saved in ``model.json``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from gyrus.certainty.novelty import Score
+
+
+class Calibration(BaseModel):
+    """Everything that turns a model's logits into calibrated probabilities, sets and refusals.
+
+    Attributes:
+        statement: on which slices it was fitted, in one sentence.
+        slices: how many, of
+        persons: how many persons; where patients are unknown, every slice counts as one.
+        temperature: logits are divided by it; see :func:`gyrus.certainty.temperature.fit_temperature`.
+        coverage: how often a set is to hold the true class.
+        thresholds: class -> the least calibrated probability with which it is in a set; 0 puts it into every set.
+        persons_per_class: class -> persons who have slices of it.
+        novelty: the score that tells strange slices.
+        novelty_limit: above it a slice is refused.
+        turned_limit: likewise of :func:`gyrus.certainty.novelty.turned`.
+        false_refusals: the share of slices of unseen persons that the two limits are to refuse, half of it each.
+        refusing: faults of a picture that refuse it; others only flag it.
+        reference_slices: of the training part, with which slices are compared.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    statement: str
+    slices: int = Field(ge=1)
+    persons: int = Field(ge=1)
+    temperature: float = Field(gt=0)
+    coverage: float = Field(gt=0, lt=1)
+    thresholds: dict[str, float]
+    persons_per_class: dict[str, int]
+    novelty: Score
+    novelty_limit: float
+    turned_limit: float
+    false_refusals: float = Field(ge=0, lt=1)
+    refusing: tuple[str, ...]
+    reference_slices: int = Field(ge=1)
+
+    def least(self, classes: tuple[str, ...]) -> NDArray[np.float64]:
+        """Return the thresholds in the order of the classes, (C,)."""
+        return np.array([self.thresholds[c] for c in classes])
+
+    @property
+    def always(self) -> tuple[str, ...]:
+        """Classes that are in every set, since too few persons have slices of them."""
+        return tuple(c for c, least in self.thresholds.items() if least == 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as ``gyrus calibrate --json`` has them."""
+        return self.model_dump()

@@ -1,0 +1,100 @@
+"""Fitting a calibration on slices of persons the model did not learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gyrus.certainty.calibration import Calibration
+from gyrus.certainty.conformal import class_thresholds, person_weights, upper_quantile
+from gyrus.certainty.novelty import Reference, Score, novelty, turned
+from gyrus.certainty.temperature import fit_temperature, softmax
+from gyrus.errors import InputError
+
+COVERAGE, FALSE_REFUSALS = 0.95, 0.01
+"""What is promised, and risked, where nothing else is asked for."""
+LEAST_TURN = 0.03
+"""By which the turned slice must correlate better at least to be called upside down: of 253 slices of another source
+that lie upright, 6 % reach it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """What a model made of N labelled slices that it did not learn from.
+
+    Attributes:
+        logits: (N, C) float.
+        features: (N, D) of the last features, averaged over the map.
+        small: (N, 24, 24) uint8, see :func:`gyrus.certainty.novelty.thumbnails`.
+        faults: for each slice, the kinds of fault that could refuse it.
+        truth: (N,) class indices.
+        persons: N ids.
+    """
+
+    logits: NDArray[np.floating]
+    features: NDArray[np.floating]
+    small: NDArray[np.uint8]
+    faults: Sequence[Collection[str]]
+    truth: NDArray[np.integer]
+    persons: Sequence[str]
+
+
+def fit_calibration(
+    held: Held,
+    classes: Sequence[str],
+    score: Score,
+    reference: Reference,
+    *,
+    kinds: Sequence[str],
+    statement: str,
+    coverage: float = COVERAGE,
+    false_refusals: float = FALSE_REFUSALS,
+) -> Calibration:
+    """Return temperature, thresholds and limits for a model.
+
+    Every person counts once throughout but in the temperature, which is fitted slice by slice. The two limits are
+    quantiles of the held-out slices; each may refuse half of ``false_refusals``. A kind of fault that more than that
+    share of the slices have is how this data looks, and flags instead of refusing.
+
+    Args:
+        held: slices of persons that the model did not learn from.
+        classes: C names, in the order of the logits.
+        score: which novelty score.
+        reference: what it compares with, from training slices.
+        kinds: of faults that refuse a picture unless the data is full of them.
+        statement: what the slices are, in one sentence.
+        coverage: how often a set is to hold the true class, in (0, 1).
+        false_refusals: the share of slices of unseen persons to be refused, in [0, 1).
+
+    Raises:
+        InputError: there is no slice, logits are not finite, or a share is out of range.
+    """
+    if not 0 < coverage < 1:
+        raise InputError(f"a coverage of {coverage:g} cannot be promised: choose one between 0 and 1, such as 0.95")
+    if not 0 <= false_refusals < 1:
+        raise InputError(f"false refusals of {false_refusals:g} are no share: choose one from 0 up to 1, such as 0.01")
+    temperature = fit_temperature(held.logits, held.truth)
+    thresholds = class_thresholds(softmax(held.logits, temperature), held.truth, held.persons, coverage)
+    strange = novelty(score, reference, held.features, held.logits)
+    upside_down = turned(reference, held.small)
+    weights = person_weights(held.persons)
+    shares = {k: float(np.average([k in f for f in held.faults], weights=weights)) for k in kinds}
+    names = np.asarray(held.persons)
+    return Calibration(
+        statement=statement,
+        slices=len(held.truth),
+        persons=len(set(held.persons)),
+        temperature=temperature,
+        coverage=coverage,
+        thresholds={c: float(t) for c, t in zip(classes, thresholds, strict=True)},
+        persons_per_class={c: len(set(names[held.truth == i].tolist())) for i, c in enumerate(classes)},
+        novelty=score,
+        novelty_limit=upper_quantile(strange, held.persons, false_refusals / 2),
+        turned_limit=max(LEAST_TURN, upper_quantile(upside_down, held.persons, false_refusals / 2)),
+        false_refusals=false_refusals,
+        refusing=tuple(k for k, share in shares.items() if share <= false_refusals),
+        reference_slices=len(reference["thumbnails"]),
+    )

@@ -1,0 +1,145 @@
+"""How unlike everything a model has learned from a slice is: three scores, and a test for slices upside down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Score = Literal["mahalanobis", "knn", "energy"]
+SCORES: tuple[Score, ...] = get_args(Score)
+"""What a higher value of each says is the same: the slice is less like the training slices."""
+
+NEIGHBOUR = 10
+"""Which nearest training slice the distance is taken to."""
+DIRECTIONS = 128
+"""In which the spread of features is kept one by one; what is left is taken to be alike in all others."""
+BANK = 512
+"""Training slices that the neighbours are sought among."""
+THUMBNAIL = 24
+"""Side, in pixels, at which a slice is compared with training slices to tell which way up it is."""
+
+_LEAST = 1e-6  # of the mean spread: channels that never fire would make any slice infinitely far
+
+Reference = Mapping[str, NDArray[np.generic]]
+"""What a score is measured against, by name: small arrays that are saved beside the weights."""
+
+
+def learn_reference(
+    score: Score, features: NDArray[np.floating], truth: NDArray[np.integer], small: NDArray[np.uint8]
+) -> Reference:
+    """Return what :func:`novelty` and :func:`turned` compare with, from training slices.
+
+    Args:
+        score: one of :data:`SCORES`.
+        features: (N, D) of the last features, averaged over the map.
+        truth: (N,) class indices.
+        small: (N, 24, 24) from :func:`thumbnails`.
+
+    Returns:
+        Arrays by name: ``thumbnails`` (N, 24, 24) uint8, and for "mahalanobis" ``means`` (classes, D), ``directions``
+        (R, D), ``spread`` (R,) and ``rest`` (1,), for "knn" ``bank`` (M, D) float16.
+    """
+    found: dict[str, NDArray[np.generic]] = {"thumbnails": small}
+    values = np.asarray(features, dtype=np.float64)
+    if score == "mahalanobis":
+        found |= _gaussians(values, truth)
+    elif score == "knn":
+        chosen = np.linspace(0, len(values) - 1, min(BANK, len(values))).round().astype(int)
+        found["bank"] = _unit(values[chosen]).astype(np.float16)
+    return found
+
+
+def novelty(
+    score: Score, reference: Reference, features: NDArray[np.floating], logits: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return (N,): how unlike the training slices each slice is; higher is stranger.
+
+    - "mahalanobis" (Lee et al. 2018, eq. 2): the squared Mahalanobis distance of the features to the nearest class
+      mean, under one covariance for all classes. Of that, the :data:`DIRECTIONS` of greatest spread are kept and the
+      rest is taken as equal in all directions (Tipping & Bishop 1999, eq. 8), which stays small and invertible.
+    - "knn" (Sun et al. 2022, sec. 3): the distance of the features, scaled to length 1, to the tenth nearest of a
+      sample of training slices.
+    - "energy" (Liu et al. 2020, eq. 4, at temperature 1): -log sum exp of the logits.
+
+    Args:
+        score: one of :data:`SCORES`.
+        reference: from :func:`learn_reference` for this score.
+        features: (N, D).
+        logits: (N, C), as the network gives them.
+    """
+    values = np.asarray(features, dtype=np.float64)
+    if score == "mahalanobis":
+        return _mahalanobis(reference, values)
+    if score == "knn":
+        bank = np.asarray(reference["bank"], dtype=np.float64)
+        near = np.sort(_unit(values) @ bank.T, axis=1)[:, -min(NEIGHBOUR, len(bank))]
+        return np.asarray(np.sqrt(np.maximum(2 - 2 * near, 0)))
+    return np.asarray(-np.logaddexp.reduce(np.asarray(logits, dtype=np.float64), axis=1))
+
+
+def thumbnails(slices: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (N, 24, 24) averages over areas of (N, S, S) slices, as the network sees them."""
+    size = (THUMBNAIL, THUMBNAIL)
+    small = [cv2.resize(s, size, interpolation=cv2.INTER_AREA) for s in slices]
+    return np.asarray(small, dtype=np.uint8).reshape(-1, *size)
+
+
+def turned(reference: Reference, small: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return (N,): how much more a slice is like a training slice when it is turned by 180 degrees; in [-2, 2].
+
+    The difference of two correlations, each with the nearest training slice at :data:`THUMBNAIL` pixels: above 0 the
+    turned slice is the likelier one. No network is asked; most of them answer for either way up alike.
+
+    Args:
+        reference: from :func:`learn_reference`.
+        small: (N, 24, 24) from :func:`thumbnails`.
+    """
+    known = _centred(np.asarray(reference["thumbnails"]))
+    upright, upside_down = ((_centred(s) @ known.T).max(axis=1) for s in (small, small[:, ::-1, ::-1]))
+    return np.asarray(upside_down - upright)
+
+
+def _gaussians(features: NDArray[np.float64], truth: NDArray[np.integer]) -> dict[str, NDArray[np.generic]]:
+    """Return class means and the covariance around them, in its directions of greatest spread and one for the rest."""
+    classes = np.unique(truth)
+    means = np.stack([features[truth == c].mean(axis=0) for c in classes])
+    around = features - means[np.searchsorted(classes, truth)]
+    _, singular, directions = np.linalg.svd(around, full_matrices=False)
+    spread = singular**2 / len(features)
+    least = max(_LEAST * spread.sum() / features.shape[1], np.finfo(np.float32).tiny)
+    kept = min(DIRECTIONS, len(spread))
+    left = features.shape[1] - kept
+    rest = max(spread[kept:].sum() / left, least) if left else np.inf  # nothing lies beside all directions there are
+    return {
+        "means": means.astype(np.float32),
+        "directions": directions[:kept].astype(np.float32),
+        "spread": np.maximum(spread[:kept], least).astype(np.float32),
+        "rest": np.array([rest], dtype=np.float32),
+    }
+
+
+def _mahalanobis(reference: Reference, features: NDArray[np.float64]) -> NDArray[np.float64]:
+    names = ("means", "directions", "spread", "rest")
+    means, directions, spread, rest = (np.asarray(reference[n], dtype=np.float64) for n in names)
+    distances = []
+    for mean in means:
+        offset = features - mean
+        along = offset @ directions.T
+        beside = np.maximum((offset**2).sum(axis=1) - (along**2).sum(axis=1), 0)
+        distances.append((along**2 / spread).sum(axis=1) + beside / rest[0])
+    return np.asarray(np.min(distances, axis=0))
+
+
+def _unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.asarray(values / np.maximum(lengths, np.finfo(np.float64).tiny))
+
+
+def _centred(small: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return (N, 576) rows of mean 0 and length 1, so that a product of two is their correlation."""
+    flat = np.asarray(small, dtype=np.float64).reshape(len(small), THUMBNAIL * THUMBNAIL)
+    return _unit(flat - flat.mean(axis=1, keepdims=True))

@@ -1,0 +1,56 @@
+"""Coarse JPEG: told by its blocks, wherever the grid starts, and not from slices, noise or edges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gyrus.appearance import find_faults, measure
+from gyrus.datasets import open_dataset
+from gyrus.io import Image
+
+
+@pytest.fixture(scope="module")
+def head(tiny_phantom: Path) -> NDArray[np.uint8]:
+    record = next(r for r in open_dataset(tiny_phantom) if r.plane == "axial")
+    return np.asarray(
+        cv2.resize(record.read().pixels, (256, 256), interpolation=cv2.INTER_CUBIC).clip(0, 255), np.uint8
+    )
+
+
+def as_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    _, coded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE), np.uint8)
+
+
+def blocks(pixels: NDArray[np.generic]) -> float:
+    return measure(Image(pixels.astype(np.float32))).blocks
+
+
+def kinds(pixels: NDArray[np.generic]) -> list[str]:
+    return [f.kind for f in find_faults(measure(Image(pixels.astype(np.float32))))]
+
+
+def test_by_hand() -> None:
+    """Within blocks of 8 every step is 1, across their borders 5."""
+    line = np.cumsum(np.where(np.arange(64) % 8 == 0, 5, 1)).astype(float)
+    assert blocks(line[:, None] + line[None]) == pytest.approx(5)
+    assert blocks(line[3:, None] + line[None, 5:]) == pytest.approx(5)  # cut, so that the grid starts elsewhere
+    assert blocks(line[:, None] + np.arange(64.0)[None]) == pytest.approx(1)  # lines in one direction are an edge
+
+
+def test_quality_5_is_found_and_quality_75_is_not(head: NDArray[np.uint8]) -> None:
+    assert "blocky" in kinds(as_jpeg(head, 5))
+    assert "blocky" in kinds(as_jpeg(head, 5)[3:-2, 5:-1])
+    assert "blocky" not in kinds(as_jpeg(head, 75))
+    assert "blocky" not in kinds(head)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (16, 200)])
+def test_one_grey_and_small_pictures_have_no_blocks(shape: tuple[int, int]) -> None:
+    assert blocks(np.full(shape, 7)) == 1
+    assert blocks(np.random.default_rng(0).integers(0, 256, (20, 20))) == 1

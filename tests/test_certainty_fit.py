@@ -1,0 +1,73 @@
+"""Fitting a calibration from what a model made of held-out slices."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gyrus.certainty.fit import LEAST_TURN, Held, fit_calibration
+from gyrus.certainty.novelty import learn_reference
+from gyrus.errors import InputError
+
+CLASSES = ("glioma", "pituitary")
+SMALL = np.random.default_rng(0).integers(0, 256, (40, 24, 24), dtype=np.uint8)
+REFERENCE = learn_reference("energy", np.zeros((40, 1)), np.zeros(40, dtype=int), SMALL)
+
+
+def fit(held: Held, **options: float):
+    return fit_calibration(held, CLASSES, "energy", REFERENCE, kinds=("blank", "inverted"), statement="here", **options)
+
+
+@pytest.fixture
+def held() -> Held:
+    """Twenty persons of each class, one slice each; always sure by a margin of 4, right three times in four."""
+    truth = np.repeat([0, 1], 20)
+    said = np.where(np.arange(40) % 4 == 0, 1 - truth, truth)
+    logits = 4.0 * np.eye(2)[said] + np.linspace(0, 1, 40)[:, None]
+    return Held(logits, np.zeros((40, 1)), SMALL, [()] * 40, truth, [f"{i}" for i in range(40)])
+
+
+def test_by_hand(held: Held) -> None:
+    found = fit(held, coverage=0.7, false_refusals=0.1)
+    assert found.temperature == pytest.approx(4 / math.log(3), rel=1e-4)
+    # 15 of 20 have 3/4, the rest 1/4: 0.7 of 21 is 14.7, the fifteenth
+    assert found.thresholds == {"glioma": pytest.approx(0.75, abs=1e-4), "pituitary": pytest.approx(0.75, abs=1e-4)}
+    # energy is -(shift + log(1 + e^4)), least strange last: a twentieth of 40 may exceed the limit, two
+    strangest = -np.logaddexp(0, 4) - np.linspace(0, 1, 40)
+    assert found.novelty_limit == pytest.approx(strangest[2])
+    assert found.turned_limit == LEAST_TURN  # every slice is its own nearest, upright
+    assert (found.slices, found.persons, found.reference_slices) == (40, 40, 40)
+    assert found.persons_per_class == {"glioma": 20, "pituitary": 20}
+    assert found.refusing == ("blank", "inverted")
+    assert found.always == ()
+
+
+def test_the_default_promise_needs_nineteen_persons_of_a_class(held: Held) -> None:
+    assert fit(held).always == ()
+    few = Held(held.logits[2:], held.features[2:], held.small[2:], held.faults[2:], held.truth[2:], held.persons[2:])
+    found = fit(few)
+    assert found.persons_per_class["glioma"] == 18
+    assert found.always == ("glioma",)
+
+
+def test_a_fault_that_the_data_is_full_of_does_not_refuse(held: Held) -> None:
+    faults = [("inverted",)] * 5 + [()] * 35
+    assert fit(replace(held, faults=faults), false_refusals=0.1).refusing == ("blank",)
+    assert fit(replace(held, faults=faults), false_refusals=0.125).refusing == ("blank", "inverted")
+    one = ["a"] * 5 + [f"{i}" for i in range(35)]  # all five of one person: a 36th of the persons
+    assert fit(replace(held, faults=faults, persons=one), false_refusals=0.1).refusing == ("blank", "inverted")
+
+
+@pytest.mark.parametrize("options", [{"coverage": 0}, {"coverage": 1}, {"false_refusals": -0.1}, {"false_refusals": 1}])
+def test_shares_out_of_range(held: Held, options: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="choose one"):
+        fit(held, **options)
+
+
+def test_no_slice_at_all() -> None:
+    none = Held(np.empty((0, 2)), np.empty((0, 1)), SMALL[:0], [], np.empty(0, dtype=int), [])
+    with pytest.raises(InputError, match="no slice to fit"):
+        fit(none)

@@ -1,0 +1,117 @@
+"""Scores of strangeness: by hand, against scikit-learn, and on degenerate features."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from gyrus.certainty import novelty as module
+from gyrus.certainty.novelty import SCORES, learn_reference, novelty, thumbnails, turned
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def small(n: int = 12) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (n, 24, 24), dtype=np.uint8)
+
+
+class TestMahalanobis:
+    def test_is_the_distance_under_the_common_covariance(self) -> None:
+        """With as many directions kept as there are, nothing is approximated."""
+        from sklearn.covariance import EmpiricalCovariance
+
+        rng = np.random.default_rng(2)
+        truth = np.repeat([0, 1], 100)
+        features = rng.standard_normal((200, 5)) @ rng.standard_normal((5, 5)) + truth[:, None] * 4
+        reference = learn_reference("mahalanobis", features, truth, np.zeros((200, 24, 24), np.uint8))
+        means = np.stack([features[truth == c].mean(axis=0) for c in (0, 1)])
+        peer = EmpiricalCovariance(assume_centered=True).fit(features - means[truth])
+        new = 3 * rng.standard_normal((20, 5))
+        expected = np.min([peer.mahalanobis(new - m) for m in means], axis=0)
+        found = novelty("mahalanobis", reference, new, np.zeros((20, 2)))
+        assert found == pytest.approx(expected, rel=1e-4)
+
+    def test_what_is_not_kept_is_alike_in_all_directions(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Spreads of 9, 4, 1 and 1 around a mean of 0, the first kept: the rest is their mean, 2."""
+        monkeypatch.setattr(module, "DIRECTIONS", 1)
+        features = np.diag([3.0, 2, 1, 1]) * 2
+        features = np.concatenate([features, -features])
+        reference = learn_reference("mahalanobis", features, np.zeros(8, dtype=int), np.zeros((8, 24, 24), np.uint8))
+        assert reference["spread"].tolist() == pytest.approx([9])
+        assert reference["rest"].tolist() == pytest.approx([2])
+        found = novelty(
+            "mahalanobis", reference, np.array([[3.0, 0, 0, 0], [0, 2, 0, 0], [3, 2, 2, 0]]), np.zeros((3, 2))
+        )
+        assert found == pytest.approx([1, 2, 1 + 4])
+
+    @pytest.mark.parametrize("width", [3, 400])
+    def test_channels_that_never_fire_and_few_slices_stay_finite(self, width: int) -> None:
+        features = np.zeros((6, width))
+        features[:, 0] = range(6)
+        reference = learn_reference("mahalanobis", features, np.zeros(6, dtype=int), np.zeros((6, 24, 24), np.uint8))
+        found = novelty("mahalanobis", reference, np.ones((2, width)), np.zeros((2, 2)))
+        assert np.isfinite(found).all()
+        constant = learn_reference(
+            "mahalanobis", np.ones((4, 3)), np.zeros(4, dtype=int), np.zeros((4, 24, 24), np.uint8)
+        )
+        assert novelty("mahalanobis", constant, np.ones((1, 3)), np.zeros((1, 2))) == pytest.approx([0])
+
+
+class TestNeighbours:
+    def test_by_hand(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On the unit circle at 0, 60 and 90 degrees; seen from 0, length aside, the second nearest is at chord 1."""
+        monkeypatch.setattr(module, "NEIGHBOUR", 2)
+        angles = np.radians([0, 60, 90])
+        bank = 7 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        reference = learn_reference("knn", bank, np.zeros(3, dtype=int), np.zeros((3, 24, 24), np.uint8))
+        found = novelty("knn", reference, np.array([[2.0, 0], [0, 5]]), np.zeros((2, 2)))
+        assert found == pytest.approx([1, 2 * math.sin(math.radians(15))], abs=2e-3)  # half precision
+
+    def test_fewer_slices_than_neighbours(self) -> None:
+        reference = learn_reference("knn", np.eye(2), np.zeros(2, dtype=int), np.zeros((2, 24, 24), np.uint8))
+        assert novelty("knn", reference, np.array([[1.0, 0]]), np.zeros((1, 2))) == pytest.approx([math.sqrt(2)])
+
+    def test_the_bank_is_small(self) -> None:
+        features = RNG.standard_normal((2000, 8))
+        reference = learn_reference("knn", features, np.zeros(2000, dtype=int), np.zeros((2000, 24, 24), np.uint8))
+        assert reference["bank"].shape == (module.BANK, 8)
+
+
+def test_energy_by_hand() -> None:
+    found = novelty("energy", {}, np.zeros((2, 3)), np.log([[1.0, 2, 3], [0.1, 0.2, 0.7]]))
+    assert found == pytest.approx([-math.log(6), 0])
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_what_is_far_from_all_is_stranger(score: str, small: np.ndarray) -> None:
+    rng = np.random.default_rng(4)
+    truth = np.repeat([0, 1], 6)
+    features = np.eye(2)[truth] * 8 + rng.standard_normal((12, 2)) * 0.3
+    reference = learn_reference(score, features, truth, small)
+    near, far = np.array([[8.0, 0]]), np.array([[-6.0, -5]])
+    logits = {0: near, 1: far}
+    assert novelty(score, reference, far, logits[1]) > novelty(score, reference, near, logits[0])
+
+
+class TestTurned:
+    def test_a_known_slice_is_told_upside_down(self, small: np.ndarray) -> None:
+        reference = learn_reference("energy", np.zeros((12, 2)), np.zeros(12, dtype=int), small)
+        upright = turned(reference, small[:3])
+        assert (upright < -0.5).all()
+        assert turned(reference, small[:3, ::-1, ::-1]) == pytest.approx(-upright)
+
+    def test_one_grey_is_neither(self, small: np.ndarray) -> None:
+        reference = learn_reference("energy", np.zeros((12, 2)), np.zeros(12, dtype=int), small)
+        assert turned(reference, np.full((1, 24, 24), 9, np.uint8)) == pytest.approx([0])
+
+    def test_thumbnails_are_averages(self) -> None:
+        slices = np.zeros((2, 48, 48), np.uint8)
+        slices[1, :2, :2] = [[10, 20], [30, 40]]
+        found = thumbnails(slices)
+        assert found.shape == (2, 24, 24)
+        assert found[1, 0, 0] == 25
+        assert found.sum() == 25
+        assert thumbnails(slices[:0]).shape == (0, 24, 24)

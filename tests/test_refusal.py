@@ -1,0 +1,94 @@
+"""From faults, scores and sets to a status and its reason in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from gyrus.appearance import Fault
+from gyrus.appearance.faults import FAULTS
+from gyrus.certainty import Calibration
+from gyrus.refusal import REFUSES, judge, refusing_kinds
+
+CALIBRATION = Calibration(
+    statement="the validation part of a split",
+    slices=100,
+    persons=20,
+    temperature=1.5,
+    coverage=0.95,
+    thresholds={"glioma": 0.2, "meningioma": 0.0, "pituitary": 0.3},
+    persons_per_class={"glioma": 30, "meningioma": 3, "pituitary": 30},
+    novelty="knn",
+    novelty_limit=0.5,
+    turned_limit=0.1,
+    false_refusals=0.01,
+    refusing=tuple(k for k in REFUSES if k != "white ring"),
+    reference_slices=100,
+)
+
+
+def status(
+    *faults: Fault, novelty: float = 0.1, turned: float = 0.0, members: tuple[str, ...] = ("glioma",)
+) -> tuple[str, str]:
+    return judge(CALIBRATION, faults, novelty, turned, members)
+
+
+def test_a_plain_slice_with_one_class_is_answered() -> None:
+    assert status() == ("ok", "")
+    assert status(novelty=0.5, turned=0.1) == ("ok", "")  # at the limits themselves
+
+
+def test_a_strange_slice_is_refused_with_its_score() -> None:
+    assert status(novelty=0.51) == (
+        "refused", "Unlike the slices the model learned from: its knn score is 0.51, and the limit 0.5.",
+    )  # fmt: skip
+
+
+def test_features_that_are_no_numbers_are_refused() -> None:
+    assert status(novelty=float("nan"))[0] == "refused"
+
+
+def test_upside_down() -> None:
+    said, why = status(turned=0.11)
+    assert said == "refused"
+    assert why.startswith("Upside down")
+
+
+@pytest.mark.parametrize("kind", REFUSES)
+def test_faults_that_refuse_do_so_unless_the_data_was_full_of_them(kind: str) -> None:
+    assert status(Fault(kind, 1.0, "Why.")) == ("flagged" if kind == "white ring" else "refused", "Why.")
+
+
+@pytest.mark.parametrize("kind", [k for k in FAULTS if k not in REFUSES])
+def test_other_faults_only_flag(kind: str) -> None:
+    assert status(Fault(kind, 1.0, "Why.")) == ("flagged", "Why.")
+
+
+def test_a_few_coloured_letters_flag_and_a_colour_photograph_is_refused() -> None:
+    letters, photograph = Fault("coloured", 0.02, "A few."), Fault("coloured", 1.0, "Most.")
+    assert status(letters)[0] == "flagged"
+    assert status(photograph)[0] == "refused"
+    assert (refusing_kinds([letters]), refusing_kinds([photograph])) == (frozenset(), {"coloured"})
+
+
+def test_every_reason_against_is_told_and_doubts_are_not_told_with_them() -> None:
+    said, why = status(Fault("blank", 1.0, "Blank."), Fault("tiny", 1.0, "Tiny."), turned=1, novelty=1, members=())
+    assert said == "refused"
+    assert [why.index(word) for word in ("Blank.", "Upside", "Unlike")] == sorted(
+        why.index(word) for word in ("Blank.", "Upside", "Unlike")
+    )
+    assert "Tiny." not in why
+    assert "No class" not in why
+
+
+def test_sets_that_do_not_hold_one_class_are_flagged() -> None:
+    assert status(members=()) == ("flagged", "No class is probable enough to be in its set at a coverage of 95%.")
+    assert status(members=("glioma", "pituitary")) == (
+        "flagged", "glioma or pituitary: none can be left out at a coverage of 95%.",
+    )  # fmt: skip
+
+
+def test_a_class_that_can_never_be_left_out_says_so() -> None:
+    said, why = status(members=("glioma", "meningioma", "pituitary"))
+    assert said == "flagged"
+    assert why.startswith("glioma, meningioma or pituitary: none")
+    assert why.endswith("Too few persons had meningioma when the model was calibrated.")
