@@ -33,7 +33,7 @@ DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial.md"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
-VERBS = ("info", "data", "audit", "split", "train", "predict", "explain", "evaluate", "report", "demo")
+VERBS = ("info", "data", "audit", "split", "train", "predict", "explain", "evaluate", "report", "export", "demo")
 
 NOT_RUN = {
     "docs/how-to/audit.md": "needs a dataset with an official split",
@@ -507,6 +507,8 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         "leaderboard": "gyrus explain --leaderboard --model second-run --out board --methods cam,saliency --sample 2",
         "evaluate": "gyrus evaluate second-run",
         "report": "gyrus report second-run",
+        "export": "gyrus export second-run --to onnx --out exported --check phantom",
+        "export int8": "gyrus export run --to onnx --int8 --out exported-int8 --check phantom",
         "study list": "gyrus study list",
         "study show": "gyrus study show own.yaml",
         "study run": "gyrus study run own.yaml --data phantom=phantom --out own",
@@ -529,6 +531,7 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         ("split folds", "gyrus split"), ("train", "gyrus train"), ("leaderboard", "gyrus explain --leaderboard"),
         ("predict", "gyrus predict"), ("predict files", "gyrus predict"), ("explain", "gyrus explain"),
         ("evaluate", "gyrus evaluate"), ("report", "gyrus report"), ("study list", "gyrus study list"),
+        ("export", "gyrus export"), ("export int8", "gyrus export"),
         ("study run", "gyrus study run"),
     ],
 )  # fmt: skip

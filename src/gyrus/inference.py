@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gyrus.features import embed_records
 from gyrus.loading import Progress, batches
@@ -57,7 +56,7 @@ def predict(
     finally:
         for module, training in modes:
             module.training = training
-    return _as_predictions(model, records, logits, status, statement)
+    return Predictions.of_records(model.classes, records, logits, status, statement)
 
 
 def predict_frozen(
@@ -87,19 +86,4 @@ def predict_frozen(
     with torch.inference_mode():
         logits = model.eval().finish(torch.from_numpy(found).to(model.mean.device)).float().cpu().numpy()
     model.train(was)
-    return _as_predictions(model, records, logits, ["ok"] * len(records), statement)
-
-
-def _as_predictions(
-    model: Classifier, records: Sequence[Record], logits: NDArray[np.float32], status: Sequence[str], statement: str
-) -> Predictions:
-    return Predictions(
-        classes=model.classes,
-        ids=tuple(r.id for r in records),
-        files=tuple(str(r.path) for r in records),
-        patients=tuple(r.patient for r in records),
-        labels=tuple(r.label for r in records),
-        logits=logits,
-        status=tuple(status),
-        statement=statement,
-    )
+    return Predictions.of_records(model.classes, records, logits, ["ok"] * len(records), statement)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gyrus.artifacts import read_json, write_json
 from gyrus.errors import InputError
+from gyrus.records import Record
 
 SCHEMA = "gyrus.predictions/1"
 
@@ -41,6 +42,27 @@ class Predictions:
     logits: NDArray[np.float32]
     status: tuple[str, ...]
     statement: str = ""
+
+    @classmethod
+    def of_records(
+        cls,
+        classes: tuple[str, ...],
+        records: Sequence[Record],
+        logits: NDArray[np.float32],
+        status: Sequence[str],
+        statement: str = "",
+    ) -> Predictions:
+        """Return the table of what was said about some records; arguments as the attributes."""
+        return cls(
+            classes=classes,
+            ids=tuple(r.id for r in records),
+            files=tuple(str(r.path) for r in records),
+            patients=tuple(r.patient for r in records),
+            labels=tuple(r.label for r in records),
+            logits=logits,
+            status=tuple(status),
+            statement=statement,
+        )
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -52,8 +52,9 @@ def load_model(folder: Path, *, device: str | torch.device = "cpu") -> Classifie
     Raises:
         InputError: a file is missing, the specification is invalid, or the weights are not those it was saved with.
     """
-    if not (folder / SPEC).is_file() and (folder / "model" / SPEC).is_file():
-        folder = folder / "model"
+    folder = model_home(folder)
+    if (folder / "export.json").is_file():
+        raise InputError(f"{folder} is an exported model, which only predicts: name the model it was made from")
     spec, digest = _read_spec(folder)
     weights = folder / WEIGHTS
     if not weights.is_file():
@@ -68,6 +69,12 @@ def load_model(folder: Path, *, device: str | torch.device = "cpu") -> Classifie
             f"{weights} does not hold the network that {SPEC} beside it describes: restore the folder as it was saved"
         ) from None
     return model.to(device).eval()
+
+
+def model_home(folder: Path) -> Path:
+    """Return the model's own folder: this one, or the ``model`` folder inside a training run."""
+    inside = folder / "model"
+    return inside if not (folder / SPEC).is_file() and (inside / SPEC).is_file() else folder
 
 
 def _read_spec(folder: Path) -> tuple[ModelSpec, str]:
