@@ -27,7 +27,7 @@ from gyrus.certainty.conformal import class_thresholds, person_weights, predicti
 from gyrus.certainty.fit import Held, fit_calibration
 from gyrus.certainty.novelty import SCORES, Reference, Score, learn_reference, novelty, turned
 from gyrus.certainty.temperature import fit_temperature, softmax
-from gyrus.datasets import open_dataset, open_files
+from gyrus.datasets import open_dataset, open_files, records_in
 from gyrus.evaluate.calibration import brier_scores, expected_calibration_error, reliability
 from gyrus.evaluate.classification import label_indices
 from gyrus.inference import Observed, observe
@@ -35,7 +35,6 @@ from gyrus.models import load_model
 from gyrus.records import Record
 from gyrus.refusal import REFUSES, refusing_kinds
 from gyrus.rundata import open_run_data
-from gyrus.stages import records_in
 
 MADE = 100
 """Of each kind of rubbish."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from commandline import RECIPE, Gyrus, Said, in_its_own_process
+from exports import Exports
 
 
 @pytest.fixture
@@ -91,3 +92,32 @@ def fresh_run(trained: Path, tmp_path: Path) -> Path:
 def scored_run(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run, to write into or to damage."""
     return Path(shutil.copytree(finished, tmp_path / "scored"))
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    """A small network of random weights on discs, its folder, and both exports of it. Look, do not touch."""
+    import torch
+    from discs import write_discs
+
+    from gyrus.export import export_model
+    from gyrus.loading import load_slices
+    from gyrus.models import create_model, save_model
+    from gyrus.preprocess import Preprocess
+
+    root = tmp_path_factory.mktemp("exported")
+    discs = write_discs(root / "discs", patients=4, slices=3, side=80)
+    small = Preprocess(size=64, mean=(0.5,), std=(0.25,))
+    model = create_model(
+        "resnet18", ("glioma", "meningioma"), output_stride=8, truncate=True, channels=1, preprocess=small
+    )
+    with torch.no_grad():  # so that the slices differ in their logits, and each class is predicted of some
+        model.head.weight.normal_(generator=torch.Generator().manual_seed(1))
+        logits = model.eval()(model.normalise(torch.from_numpy(load_slices(list(discs), small))))
+        model.head.weight.div_(logits.std(dim=0).view(-1, 1, 1, 1))
+        model.head.bias.copy_(-logits.mean(dim=0) / logits.std(dim=0))
+    save_model(model, root / "model")
+    documents = {
+        to: export_model(root / "model", root / to, to=to, check=[root / "discs"]) for to in ("onnx", "openvino")
+    }
+    return Exports(root / "model", discs, root / "onnx", root / "openvino", documents)

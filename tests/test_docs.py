@@ -34,11 +34,12 @@ TUTORIAL = DOCS / "tutorial.md"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 VERBS = ("info", "data", "audit", "split", "train", "calibrate", "predict", "explain")
-VERBS += ("evaluate", "report", "demo")
+VERBS += ("evaluate", "report", "export", "demo")
 
 NOT_RUN = {
     "docs/how-to/audit.md": "needs a dataset with an official split",
     "docs/how-to/cheng.md": "needs the Cheng images",
+    "docs/how-to/export.md": "needs a model that was trained for longer than the tutorial's",
     "docs/how-to/volumes.md": "needs a volume and a trained run",
     "docs/how-to/weights.md": "needs the network once",
 }
@@ -245,7 +246,7 @@ def test_every_command_in_the_docs_exists_with_its_flags() -> None:
 def test_every_flag_in_prose_exists() -> None:
     known = set().union(*known_flags().values())
     for page in TEXTS:
-        for flag in re.findall(r"`(--[a-z][a-z-]*)", page.read_text(encoding="utf-8")):
+        for flag in re.findall(r"`(--[a-z][a-z0-9-]*)", page.read_text(encoding="utf-8")):
             assert flag in known, f"{name_of(page)} names {flag}"
 
 
@@ -509,6 +510,7 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         "leaderboard": "gyrus explain --leaderboard --model second-run --out board --methods cam,saliency --sample 2",
         "evaluate": "gyrus evaluate second-run",
         "report": "gyrus report second-run",
+        "export": "gyrus export second-run --to onnx --out exported --check phantom",
         "study list": "gyrus study list",
         "study show": "gyrus study show own.yaml",
         "study run": "gyrus study run own.yaml --data phantom=phantom --out own",
@@ -532,6 +534,7 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         ("calibrate", "gyrus calibrate"), ("predict", "gyrus predict"), ("predict files", "gyrus predict"),
         ("explain", "gyrus explain"),
         ("evaluate", "gyrus evaluate"), ("report", "gyrus report"), ("study list", "gyrus study list"),
+        ("export", "gyrus export"),
         ("study run", "gyrus study run"),
     ],
 )  # fmt: skip

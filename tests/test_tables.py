@@ -235,3 +235,37 @@ class TestScores:
     def test_demo_ends_with_the_report(self) -> None:
         text = shown(tables.demo({"scores": scores(), "finding": "It looks [there].", "report": "out/[run]/r.html"}))
         assert text.endswith("It looks [there].\nreport: out/[run]/r.html\n")
+
+
+class TestExport:
+    PARITY: dict[str, Any] = {  # noqa: RUF012
+        "slices": 24,
+        "probability_difference": 0.000123456,
+        "map_difference": None,
+        "map_rank_correlation": None,
+        "least_map_rank_correlation": None,
+        "same_class": 1.0,
+        "labelled": 0,
+        "accuracy_torch": None,
+        "accuracy_exported": None,
+    }
+
+    def rows(self, value: dict[str, Any]) -> dict[str, list[str]]:
+        text = shown(tables.export({"engine": "onnx", "out": "exported", "input": "pixels"} | value))
+        assert text.endswith("onnx graph in exported, which takes pixels\n")
+        cells = [[cell.strip() for cell in line.split("│")] for line in text.splitlines() if "│" in line]
+        return {name: rest for name, *rest in cells}
+
+    def test_one_column_of_what_was_measured(self) -> None:
+        rows = self.rows({"parity": self.PARITY, "int8": None})
+        assert rows["slices checked"] == ["24"]
+        assert rows["largest difference of a probability"] == ["0.000123"]
+        assert rows["largest difference of a map, of its maximum"] == [""]
+        assert rows["share predicted alike"] == ["1"]
+
+    def test_a_second_one_for_int8(self) -> None:
+        changed = self.PARITY | {"same_class": 0.9583, "labelled": 24, "accuracy_torch": 0.5, "accuracy_exported": 0.25}
+        rows = self.rows({"parity": self.PARITY, "int8": changed})
+        assert rows["share predicted alike"] == ["1", "0.9583"]
+        assert rows["accuracy of torch"] == ["", "0.5"]
+        assert rows["accuracy of the graph"] == ["", "0.25"]

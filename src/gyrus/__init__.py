@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from gyrus.errors import GyrusError, InputError, MissingExtraError
     from gyrus.evaluate import evaluate_run, list_metrics, score_classification, score_map
     from gyrus.explain import Explainer, attribute, explain_records, list_methods
+    from gyrus.export import export_model
+    from gyrus.exported import Exported
     from gyrus.geometry import restore, to_nifti
     from gyrus.groups import Groups, group_slices
     from gyrus.inference import predict
@@ -61,6 +63,8 @@ _HOMES = {
     "gyrus.duplicates": ("Copies", "find_copies"),
     "gyrus.errors": ("GyrusError", "InputError", "MissingExtraError"),
     "gyrus.evaluate": ("evaluate_run", "list_metrics", "score_classification", "score_map"),
+    "gyrus.export": ("export_model",),
+    "gyrus.exported": ("Exported",),
     "gyrus.explain": ("Explainer", "attribute", "explain_records", "list_methods"),
     "gyrus.geometry": ("restore", "to_nifti"),
     "gyrus.groups": ("Groups", "group_slices"),
@@ -98,6 +102,7 @@ __all__ = [
     "Copies",
     "Dataset",
     "Explainer",
+    "Exported",
     "Groups",
     "GyrusError",
     "Image",
@@ -123,6 +128,7 @@ __all__ = [
     "explain_files",
     "explain_records",
     "explain_run",
+    "export_model",
     "find_copies",
     "find_threshold",
     "fit",

@@ -23,7 +23,10 @@ from gyrus._version import __version__
 from gyrus.errors import InputError
 
 MANIFEST = "run.json"
-_PACKAGES = ("numpy", "torch", "torchvision", "timm", "lightning", "scikit-learn", "opencv-python-headless")
+_PACKAGES = (
+    *("numpy", "torch", "torchvision", "timm", "lightning", "scikit-learn", "opencv-python-headless"),
+    *("onnx", "onnxruntime", "openvino"),
+)
 
 
 def sha256(path: Path) -> str:

@@ -76,7 +76,9 @@ def predict(
     certainty = None
     if calibration is not None:
         certainty = _judged(model, calibration, seen, status, reasons)
-    return _as_predictions(model, records, seen.logits, status, reasons, statement, certainty)
+    return Predictions.of_records(
+        model.classes, records, seen.logits, status, reasons, statement=statement, certainty=certainty
+    )
 
 
 def observe(
@@ -191,27 +193,5 @@ def predict_frozen(
     with torch.inference_mode():
         logits = model.eval().finish(torch.from_numpy(found).to(model.mean.device)).float().cpu().numpy()
     model.train(was)
-    return _as_predictions(model, records, logits, [OK] * len(records), [""] * len(records), statement)
-
-
-def _as_predictions(
-    model: Classifier,
-    records: Sequence[Record],
-    logits: NDArray[np.float32],
-    status: Sequence[str],
-    reasons: Sequence[str],
-    statement: str,
-    certainty: Certainty | None = None,
-) -> Predictions:
-    return Predictions(
-        classes=model.classes,
-        ids=tuple(r.id for r in records),
-        files=tuple(str(r.path) for r in records),
-        patients=tuple(r.patient for r in records),
-        labels=tuple(r.label for r in records),
-        logits=logits,
-        status=tuple(status),
-        reasons=tuple(reasons),
-        statement=statement,
-        certainty=certainty,
-    )
+    n = len(records)
+    return Predictions.of_records(model.classes, records, logits, [OK] * n, [""] * n, statement=statement)

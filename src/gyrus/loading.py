@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ Progress = Callable[[str, int, int], None]
 """Called as progress(what, done, total); the command line draws it, the library never prints."""
 
 THREADS = 2
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,26 +66,57 @@ def batches(
     Raises:
         InputError: a file cannot be read and ``keep_going`` is off.
     """
+
+    def take(record: Record) -> tuple[NDArray[np.uint8], Any]:
+        image = record.read()
+        return prepare(image, spec), None if note is None else note(image)
+
+    done = 0
+    for chunk, results in read_ahead(records, take, size, keep_going=keep_going):
+        errors = {i: str(r) for i, r in enumerate(results) if isinstance(r, InputError)}
+        read = [r for r in results if not isinstance(r, InputError)]
+        slices = [prepared for prepared, _ in read]
+        stacked = np.stack(slices) if slices else np.empty((0, spec.size, spec.size), dtype=np.uint8)
+        yield Batch(chunk, [i for i in range(len(chunk)) if i not in errors], stacked, errors, [n for _, n in read])
+        done += len(chunk)
+        if progress:
+            progress(what, done, len(records))
+
+
+def read_ahead(
+    records: Sequence[Record], read: Callable[[Record], _Read], size: int, *, keep_going: bool = False
+) -> Iterator[tuple[Sequence[Record], list[_Read | InputError]]]:
+    """Yield records in chunks with what ``read`` makes of each; the next chunk is read while one is in use.
+
+    Args:
+        records: what to read.
+        read: called in threads.
+        size: records per chunk.
+        keep_going: give the error in place of what could not be read, instead of raising it.
+
+    Raises:
+        InputError: a file cannot be read and ``keep_going`` is off.
+    """
+
+    def attempt(record: Record) -> _Read | InputError:
+        try:
+            return read(record)
+        except InputError as error:
+            return error
+
     with ThreadPoolExecutor(THREADS) as pool:
         chunks = [records[i : i + size] for i in range(0, len(records), size)]
-        pending = [pool.submit(_try_prepare, r, spec, note) for r in chunks[0]] if chunks else []
-        done = 0
+        pending = [pool.submit(attempt, r) for r in chunks[0]] if chunks else []
         for n, chunk in enumerate(chunks):
-            following = [pool.submit(_try_prepare, r, spec, note) for r in chunks[n + 1]] if n + 1 < len(chunks) else []
+            following = [pool.submit(attempt, r) for r in chunks[n + 1]] if n + 1 < len(chunks) else []
             results = [f.result() for f in pending]
             pending = following
-            errors = {i: str(r) for i, r in enumerate(results) if isinstance(r, InputError)}
-            if errors and not keep_going:
+            wrong = next((r for r in results if isinstance(r, InputError)), None)
+            if wrong is not None and not keep_going:
                 for future in pending:
                     future.cancel()
-                raise InputError(next(iter(errors.values())))
-            read = [r for r in results if not isinstance(r, InputError)]
-            slices = [prepared for prepared, _ in read]
-            stacked = np.stack(slices) if slices else np.empty((0, spec.size, spec.size), dtype=np.uint8)
-            yield Batch(chunk, [i for i in range(len(chunk)) if i not in errors], stacked, errors, [n for _, n in read])
-            done += len(chunk)
-            if progress:
-                progress(what, done, len(records))
+                raise InputError(str(wrong))
+            yield chunk, results
 
 
 def load_slices(
@@ -100,13 +133,3 @@ def load_slices(
         slices[start : start + len(batch.records)] = batch.slices
         start += len(batch.records)
     return slices
-
-
-def _try_prepare(
-    record: Record, spec: Preprocess, note: Callable[[Image], Any] | None
-) -> tuple[NDArray[np.uint8], Any] | InputError:
-    try:
-        image = record.read()
-        return prepare(image, spec), None if note is None else note(image)
-    except InputError as error:
-        return error

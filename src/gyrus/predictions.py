@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gyrus.artifacts import read_json, write_json
 from gyrus.certainty.temperature import softmax
 from gyrus.errors import InputError
+from gyrus.records import Record
 
 SCHEMA, BEFORE = "gyrus.predictions/2", "gyrus.predictions/1"
 OK, FLAGGED, REFUSED, UNREADABLE = "ok", "flagged", "refused", "unreadable"
@@ -65,6 +66,32 @@ class Predictions:
     reasons: tuple[str, ...]
     statement: str = ""
     certainty: Certainty | None = None
+
+    @classmethod
+    def of_records(
+        cls,
+        classes: tuple[str, ...],
+        records: Sequence[Record],
+        logits: NDArray[np.float32],
+        status: Sequence[str],
+        reasons: Sequence[str],
+        *,
+        statement: str = "",
+        certainty: Certainty | None = None,
+    ) -> Predictions:
+        """Return the table of what was said about some records; arguments as the attributes."""
+        return cls(
+            classes=classes,
+            ids=tuple(r.id for r in records),
+            files=tuple(str(r.path) for r in records),
+            patients=tuple(r.patient for r in records),
+            labels=tuple(r.label for r in records),
+            logits=logits,
+            status=tuple(status),
+            reasons=tuple(reasons),
+            statement=statement,
+            certainty=certainty,
+        )
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,4 +1,4 @@
-"""The verbs that work on a trained model: calibrate, predict, explain, evaluate, report."""
+"""The verbs that work on a trained model: calibrate, predict, explain, export, evaluate, report."""
 
 from __future__ import annotations
 
@@ -76,31 +76,41 @@ def predict(
     part: Part = "test",
     data: Moved = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Report unreadable files and go on.")] = False,
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="torch, onnx or openvino; default: what the model is for.")
+    ] = None,
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Classify files, folders or datasets; without any, the test part of the run's own split."""
     from gyrus.artifacts import refuse_existing
-    from gyrus.stages import predict_files, predict_run
+    from gyrus.engines import choose_engine, predict_exported_files
 
     _refuse_run_options(paths, part, data)
+    exported = choose_engine(model, engine) != "torch"
+    if exported and not paths:
+        raise InputError(f"{model} is an exported model, which has no split of its own: name files to classify")
     if paths and out:
         refuse_existing(out)
         if out.suffix.lower() not in (".csv", ".json"):
             raise InputError(f"{out} would be a table of unknown form: give it the suffix .csv or .json")
     with progress(quiet=quiet) as report:
-        if paths:
-            made = predict_files(
-                model,
-                paths,
-                plane=plane,
-                slices=slices_of(slices),
-                keep_going=keep_going,
-                device=device,
+        if exported and paths:
+            made = predict_exported_files(
+                model, paths, plane=plane, slices=slices_of(slices), keep_going=keep_going, device=device,
                 progress=report,
-            )
+            )  # fmt: skip
+        elif paths:
+            from gyrus.stages import predict_files  # which loads torch
+
+            made = predict_files(
+                model, paths, plane=plane, slices=slices_of(slices), keep_going=keep_going, device=device,
+                progress=report,
+            )  # fmt: skip
         else:
+            from gyrus.stages import predict_run
+
             made = predict_run(
                 model, data=data, part=part, out=out, keep_going=keep_going, device=device, progress=report
             )
@@ -171,6 +181,31 @@ def explain(
                 progress=report,
             )
     show(maps.summary(), as_json=json, quiet=quiet, tables=tables.maps(maps))
+
+
+@stage_app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A model folder, or the run that trained it.")],
+    to: Annotated[str, typer.Option("--to", help="onnx, or openvino.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.", callback=placeable)],
+    int8: Annotated[bool, typer.Option("--int8", help="Convolutions in 8-bit integers.")] = False,
+    check: Annotated[
+        list[Path] | None,
+        typer.Option("--check", help="Slices to compare with torch on; default: 24 synthetic ones; repeatable."),
+    ] = None,
+    calibrate: Annotated[
+        list[Path] | None,
+        typer.Option("--calibrate", help="With --int8: training slices; default those of --check; repeatable."),
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a model as one graph, pixels to probabilities and class maps, once it is shown to equal torch."""
+    from gyrus.export import export_model
+
+    with progress(quiet=quiet) as report:
+        value = export_model(model, out, to=to, int8=int8, check=check, calibrate=calibrate, progress=report)
+    show(value, as_json=json, quiet=quiet, tables=tables.export(value))
 
 
 @stage_app.command()

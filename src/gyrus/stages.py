@@ -11,10 +11,10 @@ from gyrus.artifacts import is_finished, read_json, refuse_existing, stage_folde
 from gyrus.calibrate import calibrate
 from gyrus.certainty.fit import COVERAGE, FALSE_REFUSALS
 from gyrus.certainty.novelty import SCORES
-from gyrus.datasets import open_cases, open_dataset, open_files
-from gyrus.datasets.cases import Slices, case_records
-from gyrus.datasets.registry import find_reader, recognise
+from gyrus.datasets import open_dataset, records_in
+from gyrus.datasets.cases import Slices
 from gyrus.devices import pick_device
+from gyrus.engines import choose_engine, predict_exported_files
 from gyrus.errors import InputError
 from gyrus.explain import DEFAULT_METHODS, explain_records
 from gyrus.inference import predict
@@ -23,7 +23,6 @@ from gyrus.maps import Maps
 from gyrus.models import Classifier, load_model
 from gyrus.models.saved import CALIBRATED, TRAINED, write_model
 from gyrus.predictions import Predictions, joined
-from gyrus.records import Record
 from gyrus.rundata import joint_statement, open_folds, open_run_data
 from gyrus.splits import Split
 from gyrus.training import CONFIG, EPOCHS, SPLIT, TrainConfig, fit
@@ -228,23 +227,31 @@ def predict_files(
     plane: str | None = None,
     slices: Slices = "all",
     keep_going: bool = False,
+    engine: str | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Predictions:
     """Classify image files, the slices of volumes, folders of them, or datasets.
 
     Args:
-        model: a model, its folder, or the run that trained it.
+        model: a model, its folder, the run that trained it, or the folder it was exported to.
         paths: what to classify; labels and patients are taken along from datasets.
         plane: of the slices of volumes; by default as acquired.
         slices: which ones of each volume: "all", "middle", or indices from 0.
         keep_going: give an unreadable file a row that says why, instead of raising.
-        device: "cpu", "cuda", or "auto".
+        engine: "torch", "onnx" or "openvino"; by default what the model is for.
+        device: "cpu", "cuda", or "auto"; an exported model runs on the CPU.
         progress: called as work goes on.
 
     Raises:
-        InputError: nothing to classify, an unreadable file without ``keep_going``, an unusable model.
+        InputError: nothing to classify, an unreadable file without ``keep_going``, an unusable model, or one that is
+            not for this engine.
+        MissingExtraError: the engine is not installed.
     """
+    if isinstance(model, Path) and choose_engine(model, engine) != "torch":
+        return predict_exported_files(
+            model, paths, plane=plane, slices=slices, keep_going=keep_going, device=device, progress=progress
+        )
     records = records_in(paths, plane, slices)
     loaded = model if isinstance(model, Classifier) else load_model(model, device=pick_device(device))
     return predict(loaded, records, keep_going=keep_going, progress=progress)
@@ -322,34 +329,3 @@ def explain_files(
         maps = explain_records(loaded, records, methods=methods, layers=layers, progress=progress)
         maps.save(folder)
     return maps
-
-
-def records_in(paths: Sequence[Path], plane: str | None = None, slices: Slices = "all") -> list[Record]:
-    """Return the slices in files, folders and datasets; a folder no reader recognises is searched for images.
-
-    Args:
-        paths: what to look into.
-        plane: of the slices of volumes; by default as acquired.
-        slices: which ones of each such volume: "all", "middle", or indices from 0.
-
-    Raises:
-        InputError: no path, a path that does not exist, or nothing in it.
-    """
-    if not paths:
-        raise InputError("name at least one image file, folder or dataset")
-    records: list[Record] = []
-    for path in paths:
-        known = recognise(path) if path.exists() else None
-        if known in (None, "volumes"):
-            records += open_files(path, plane=plane, slices=slices)
-            continue
-        if find_reader(path).cases is not None:
-            records += case_records(open_cases(path), plane=plane, slices=slices)
-            continue
-        try:
-            records += open_dataset(path, known)
-        except InputError:
-            if known != "folder":
-                raise
-            records += open_files(path, plane=plane, slices=slices)  # sub-folders that are no classes
-    return records

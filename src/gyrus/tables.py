@@ -301,6 +301,29 @@ def _interval(value: Mapping[str, float | None] | None) -> str:
     return f"{value['value']:.3f}{bounds}"
 
 
+def export(value: Mapping[str, Any]) -> Lines:
+    """Return how a graph was checked, of :func:`gyrus.export_model`."""
+    names = {
+        "slices": "slices checked",
+        "probability_difference": "largest difference of a probability",
+        "map_difference": "largest difference of a map, of its maximum",
+        "map_rank_correlation": "rank correlation of the maps, median",
+        "least_map_rank_correlation": "rank correlation of the maps, lowest",
+        "same_class": "share predicted alike",
+        "labelled": "slices with a true class of the model's",
+        "accuracy_torch": "accuracy of torch",
+        "accuracy_exported": "accuracy of the graph",
+    }
+    columns = [value["parity"], *([value["int8"]] if value["int8"] else [])]
+    rows = [[said, *(_measured(column[name]) for column in columns)] for name, said in names.items()]
+    head = ["against torch", "float32", *(["int8"] if value["int8"] else [])]
+    return [table("Parity", head, rows), f"{value['engine']} graph in {value['out']}, which takes {value['input']}"]
+
+
+def _measured(value: float | int | None) -> str | None:
+    return value if value is None else f"{value:.3g}" if 0 < abs(value) < 0.01 else f"{value:.4g}"
+
+
 def _shares(probabilities: Mapping[str, float] | None, classes: tuple[str, ...]) -> list[str]:
     return [f"{probabilities[c]:.3f}" if probabilities else "-" for c in classes]
 

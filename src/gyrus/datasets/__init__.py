@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gyrus.datasets.files import open_files
+from gyrus.datasets.gather import records_in
 from gyrus.datasets.manifest import write_manifest
 from gyrus.datasets.registry import DatasetReader, dataset_info, list_datasets, open_cases, open_dataset, register
 
@@ -13,6 +14,7 @@ __all__ = [
     "open_cases",
     "open_dataset",
     "open_files",
+    "records_in",
     "register",
     "write_manifest",
 ]

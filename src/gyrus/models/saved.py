@@ -82,6 +82,8 @@ def load_model(folder: Path, *, device: str | torch.device = "cpu") -> Classifie
         InputError: a file is missing, the specification is invalid, or the weights are not those it was saved with.
     """
     folder = model_folder(folder)
+    if (folder / "export.json").is_file():
+        raise InputError(f"{folder} is an exported model, which only predicts: name the model it was made from")
     spec, digest, reference_digest = _read_spec(folder)
     weights = _checked(folder / WEIGHTS, digest)
     model = build(spec)

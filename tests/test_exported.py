@@ -1,0 +1,180 @@
+"""An exported model in use: loading, running, predicting, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from exports import Exports
+
+from gyrus import exported as module
+from gyrus.errors import InputError, MissingExtraError
+from gyrus.exported import Exported, is_exported, predict_exported
+from gyrus.inference import predict
+from gyrus.models import load_model
+from gyrus.records import Record
+
+ENGINES = ("onnx", "openvino")
+
+
+@pytest.fixture(params=ENGINES)
+def folder(exported: Exports, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(getattr(exported, request.param), tmp_path / "copy"))
+
+
+def change(folder: Path, **values: Any) -> None:
+    content = json.loads((folder / "export.json").read_text())
+    (folder / "export.json").write_text(json.dumps(content | values))
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        Exported.load(folder)
+    message = str(caught.value)
+    assert str(folder) in message
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_table_is_that_of_torch(exported: Exports, engine: str) -> None:
+    records = list(exported.discs)[::-1]
+    ours = predict(load_model(exported.model), records)
+    theirs = predict_exported(Exported.load(getattr(exported, engine)), records, batch_size=5)
+    for name in ("classes", "ids", "files", "patients", "labels", "status", "predicted"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert theirs.logits.dtype == np.float32
+    assert np.abs(ours.probabilities - theirs.probabilities).max() < 5e-3
+    assert np.ptp(ours.probabilities[:, 0]) > 0.2  # slices differ by more than that
+    assert len(set(ours.predicted)) == 2
+
+
+def test_unreadable_files_have_a_row_that_says_why(exported: Exports, tmp_path: Path) -> None:
+    graph = Exported.load(exported.onnx)
+    (tmp_path / "empty.png").write_bytes(b"")
+    bad = [Record(id=f"bad{i}", path=tmp_path / name) for i, name in enumerate(["empty.png", "absent.png"])]
+    records = [bad[0], *exported.discs.records[:4], bad[1]]
+    said = predict_exported(graph, records, batch_size=2, keep_going=True)
+    assert np.isnan(said.logits[[0, 5]]).all()
+    assert [s == "ok" for s in said.status] == [False, True, True, True, True, False]
+    assert "empty.png" in said.status[0]
+    assert np.array_equal(said.logits[1:5], predict_exported(graph, records[1:5]).logits)
+    with pytest.raises(InputError, match=r"empty\.png"):
+        predict_exported(graph, records)
+    assert predict_exported(graph, bad, keep_going=True).predicted == (None, None)
+    assert len(predict_exported(graph, [])) == 0
+
+
+def test_slices_of_several_sizes_keep_their_order(exported: Exports, tmp_path: Path) -> None:
+    pixels = exported.discs.records[0].read().pixels.astype(np.uint8)
+    shapes = [(80, 80), (40, 61), (80, 80), (133, 50), (40, 61)]
+    records = []
+    for i, (height, width) in enumerate(shapes):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), cv2.resize(np.roll(pixels, 9 * i), (width, height)))
+        records.append(Record(id=str(i), path=tmp_path / f"{i}.png"))
+    calls: list[tuple[str, int, int]] = []
+    said = predict_exported(
+        Exported.load(exported.onnx), records, batch_size=5, progress=lambda *call: calls.append(call)
+    )
+    expected = predict(load_model(exported.model), records)
+    assert len({round(float(v), 3) for v in expected.logits[:, 0]}) == 5
+    assert np.allclose(said.logits, expected.logits, atol=0.02 * np.abs(expected.logits).max())
+    assert calls == [("predicting", 5, 5)]
+
+
+def test_a_changed_byte_in_the_graph_is_found(folder: Path) -> None:
+    name = "model.onnx" if (folder / "model.onnx").exists() else "model.bin"
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    assert "SHA-256 differs" in refused(folder)
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    for name in list(json.loads((folder / "export.json").read_text())["files"]):
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        assert name in refused(folder)
+        (folder / name).write_bytes(content)
+    Exported.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"schema": "gyrus.export/9"}, "gyrus.export/1"),
+        ({"engine": "tflite"}, "engine"),
+        ({"classes": ["one"]}, "classes"),
+        ({"preprocess": {"size": 1}}, "preprocess.size"),
+        ({"temperature": 0}, "temperature"),
+        ({"colour": "red"}, "colour"),
+        ({"files": {}}, "among its files"),
+    ],
+)
+def test_a_changed_description_is_refused(folder: Path, values: dict[str, Any], says: str) -> None:
+    change(folder, **values)
+    assert says in refused(folder)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3"])
+def test_a_description_that_is_none_is_refused(folder: Path, content: str) -> None:
+    (folder / "export.json").write_text(content)
+    refused(folder)
+
+
+def test_a_torch_model_is_told_from_an_exported_one(exported: Exports) -> None:
+    assert is_exported(exported.onnx)
+    assert not is_exported(exported.model)
+    assert "export.json" in refused(exported.model)
+    with pytest.raises(InputError, match="is an exported model"):
+        load_model(exported.onnx)
+
+
+def test_where_the_head_is_looked_for_the_graph_takes_prepared_slices(exported: Exports) -> None:
+    graph = Exported.load(exported.onnx)
+    image = exported.discs.records[0].read()
+    assert graph.take(image) is image.pixels
+    description = graph.description
+    spec = description.preprocess.model_copy(update={"crop": "head"})
+    prepared = replace(graph, description=description.model_copy(update={"input": "prepared", "preprocess": spec}))
+    assert prepared.take(image).shape == (64, 64)
+    assert prepared.take(image).dtype == np.float32
+
+
+@pytest.mark.parametrize(("package", "engine"), [("onnxruntime", "onnx"), ("openvino", "openvino")])
+def test_a_missing_engine_is_named_with_its_pip_line(
+    exported: Exports, package: str, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"{package} is not installed: pip install 'gyrus\[export\]'"):
+        Exported.load(getattr(exported, engine))
+
+
+@pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("0", None), ("", None), ("many", None)])
+def test_threads_are_those_torch_would_take(asked: str, threads: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    found = module._usable_threads()
+    assert found == threads if threads else found >= 1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_torch_is_not_loaded(exported: Exports, engine: str) -> None:
+    folder, discs = str(getattr(exported, engine)), str(exported.discs.root)
+    code = (
+        "import sys; from pathlib import Path; from gyrus.engines import predict_exported_files\n"
+        f"said = predict_exported_files(Path({folder!r}), [Path({discs!r})])\n"
+        "assert len(said) == 24\n"
+        "assert not {'torch', 'timm', 'onnx', 'onnxscript', 'matplotlib'} & set(sys.modules)\n"
+        "assert 'openvino_telemetry' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
