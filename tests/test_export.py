@@ -15,6 +15,8 @@ import onnx
 import pytest
 import torch
 from exports import Exports
+from handmade_slices import write_png
+from test_refusal import CALIBRATION
 
 from gyrus.artifacts import plain, sha256
 from gyrus.errors import InputError, MissingExtraError
@@ -197,6 +199,25 @@ class TestExport:
         assert content["outputs"] == ["logits", "probabilities", "class_map"]
         assert (content["temperature"], content["int8"]) == (1.0, None)
         assert plain(exported.documents[to]) == content | {"out": str(folder)}
+
+    def test_a_calibrated_model_is_refused_and_of_a_run_the_trained_one_taken(
+        self, exported: Exports, tmp_path: Path
+    ) -> None:
+        model = load_model(exported.model)
+        known = {"glioma": 0.2, "meningioma": 0.3}
+        model.spec = model.spec.model_copy(update={"calibration": CALIBRATION.model_copy(update={"thresholds": known})})
+        model.reference = {"features": np.zeros((1, 1), dtype=np.float32)}
+        home = tmp_path / "run"
+        save_model(load_model(exported.model), home / "model")
+        save_model(model, home / "calibrate")
+        (home / "calibrate" / "run.json").write_text("{}")
+        checked = [tmp_path / "one.png"]
+        write_png(checked[0], np.arange(4096, dtype=np.uint8).reshape(64, 64))
+        with pytest.raises(InputError, match=r"calibrate is calibrated, and its sets and refusals cannot be exported"):
+            export_model(home / "calibrate", tmp_path / "out", to="onnx", check=checked)
+        assert not (tmp_path / "out").exists()
+        document = export_model(home, tmp_path / "out", to="onnx", check=checked)
+        assert document["model"]["sha256"] == sha256(home / "model" / "model.safetensors")
 
     @pytest.mark.parametrize("to", ["onnx", "openvino"])
     def test_the_parity_recorded_is_what_is_measured(self, exported: Exports, to: str) -> None:

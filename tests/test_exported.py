@@ -65,8 +65,8 @@ def test_unreadable_files_have_a_row_that_says_why(exported: Exports, tmp_path: 
     records = [bad[0], *exported.discs.records[:4], bad[1]]
     said = predict_exported(graph, records, batch_size=2, keep_going=True)
     assert np.isnan(said.logits[[0, 5]]).all()
-    assert [s == "ok" for s in said.status] == [False, True, True, True, True, False]
-    assert "empty.png" in said.status[0]
+    assert said.status == ("unreadable", "ok", "ok", "ok", "ok", "unreadable")
+    assert "empty.png" in said.reasons[0]
     assert np.array_equal(said.logits[1:5], predict_exported(graph, records[1:5]).logits)
     with pytest.raises(InputError, match=r"empty\.png"):
         predict_exported(graph, records)

@@ -133,14 +133,12 @@ def _evenly(records: Sequence[Record], most: int) -> list[Record]:
 def describe_graph(network: Classifier, to: str, digest: str) -> Description:
     """Return the description of a graph that is not written yet, given the SHA-256 of the model's weights."""
     spec = network.spec
-    calibration = spec.model_dump().get("calibration") or {}
     return Description(
         engine=to,
         files={},
         classes=spec.classes,
         input=graph_input(spec.preprocess),
         outputs=output_names(network.has_class_map),
-        temperature=calibration.get("temperature", 1.0),
         preprocess=spec.preprocess,
         model={"sha256": digest, **spec.model_dump()},
     )
