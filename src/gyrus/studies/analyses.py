@@ -109,13 +109,9 @@ class Analyses:
     def _ceiling(self, outcome: Outcome) -> Values:
         """Return the IoU that no map cut at its 95th percentile can exceed, on the slices of the first seed."""
         first = [u for u in outcome.units if u.seed == outcome.units[0].seed]
-        found, groups = [], []
-        for record in (r for u in first for r in u.test if r.mask is not None):
-            mask = record.read_mask(record.read().shape)
-            if mask is not None and mask.any():
-                found.append(float(area_ceiling(mask, 95.0)))
-                groups.append(first[0].source.groups.of[record.id])
-        return {"ceiling:area:iou@percentile:95": Bootstrap(groups).mean(np.array(found))}
+        records = [r for u in first for r in u.test if r.mask is not None]
+        groups = [first[0].source.groups.of[r.id] for r in records]
+        return {"ceiling:area:iou@percentile:95": Bootstrap(groups).mean(np.array(_ceilings(records)))}
 
     def _maps(self, plan: Maps) -> Result:
         outcome = self.trainings[plan.of]
@@ -123,6 +119,7 @@ class Analyses:
         groups: list[str] = []
         right: list[bool] = []
         areas: list[float] = []
+        ceilings: list[float] = []
         for unit in outcome.units:
             records = self._unseen(unit, plan, len(outcome.units))
             if not records:
@@ -140,6 +137,7 @@ class Analyses:
             of = self._groups_of(plan, unit)
             groups += [of[r.id] for r in found.records]
             predicted = dict(zip(maps.ids, maps.explained["predicted"], strict=True))
+            ceilings += _ceilings(found.records)
             right += [predicted[r.id] == r.label for r in found.records]
             areas += found.areas.tolist()
         if not groups:
@@ -149,6 +147,7 @@ class Analyses:
         values |= {f"{name}:right": boot.mean(np.where(hit, v, np.nan)) for name, v in columns.items()}
         values["accuracy"] = boot.mean(hit)
         values["tumour_share"] = boot.mean(np.array(areas))
+        values["ceiling:iou_p95"] = boot.mean(np.array(ceilings))
         return Result(values, {"slices": len(groups), "groups": len(set(groups)), "runs": len(outcome.units)})
 
     def _joint(self, plan: Joint) -> Result:
@@ -257,6 +256,12 @@ class Analyses:
         tested = self.datasets[training.test or training.data].dataset
         known = {r.id: r.plane for r in data.with_planes(tested, progress=self.progress)}
         return by_plane(outcome, [known[i] for i in outcome.ids], plan.label)
+
+
+def _ceilings(records: Sequence[Record]) -> list[float]:
+    """Return the highest IoU that a map cut at its 95th percentile could have on each slice; NaN without an outline."""
+    masks = (r.read_mask(r.read().shape) for r in records)
+    return [float(area_ceiling(m, 95.0)) if m is not None and m.any() else np.nan for m in masks]
 
 
 def compare(a: Outcome, b: Outcome) -> Result:
