@@ -45,9 +45,9 @@ def test_python_predicts_by_any_of_them(exported: Exports) -> None:
 class TestCommandLine:
     def test_an_exported_folder_picks_its_engine(self, gyrus: Gyrus, exported: Exports, tmp_path: Path) -> None:
         image = exported.discs.records[0].path
-        ours = gyrus("predict", image, "--model", exported.model, "--json").document("gyrus.predictions/1")
+        ours = gyrus("predict", image, "--model", exported.model, "--json").document("gyrus.predictions/2")
         for words in (["--model", exported.onnx], ["--model", exported.openvino, "--engine", "openvino"]):
-            theirs = gyrus("predict", image, *words, "--json").document("gyrus.predictions/1")
+            theirs = gyrus("predict", image, *words, "--json").document("gyrus.predictions/2")
             assert theirs["rows"][0]["predicted"] == ours["rows"][0]["predicted"]
             assert theirs["rows"][0]["probabilities"] == pytest.approx(ours["rows"][0]["probabilities"], abs=5e-3)
         said = gyrus("predict", image, "--model", exported.onnx, "--out", tmp_path / "table.csv", "--quiet")
