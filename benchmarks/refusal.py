@@ -74,10 +74,10 @@ def main() -> None:
         fitted[score] = (
             reference,
             fit_calibration(
-                held_of(seen, truth, persons, first),
+                held_of(seen, truth, persons, first, score, reference),
                 model.classes,
                 score,
-                reference,
+                reference_slices=len(known),
                 kinds=tuple(REFUSES),
                 statement="",
             ),
@@ -170,11 +170,20 @@ def only(seen: Observed, rows: NDArray[np.bool_]) -> Observed:
     return Observed(seen.logits[rows], {}, seen.features[rows], seen.small[rows], faults)
 
 
-def held_of(seen: Observed, truth: NDArray[np.int64], persons: Sequence[str], rows: NDArray[np.bool_]) -> Held:
+def held_of(
+    seen: Observed,
+    truth: NDArray[np.int64],
+    persons: Sequence[str],
+    rows: NDArray[np.bool_],
+    score: Score,
+    reference: Reference,
+) -> Held:
     """Return what a calibration is fitted on."""
     part = only(seen, rows)
     kinds = [refusing_kinds(f) for f in part.faults]
-    return Held(part.logits, part.features, part.small, kinds, truth[rows], np.array(persons)[rows].tolist())
+    strange = novelty(score, reference, part.features, part.logits)
+    upside_down = turned(reference, part.small)
+    return Held(part.logits, strange, upside_down, kinds, truth[rows], np.array(persons)[rows].tolist())
 
 
 def rubbish(records: Sequence[Record], folder: Path, rng: np.random.Generator) -> Iterator[tuple[str, list[Record]]]:

@@ -13,6 +13,7 @@ import torch
 from commandline import Gyrus, tree
 
 from gyrus.artifacts import read_manifest, sha256
+from gyrus.calibrate import calibrate_run
 from gyrus.certainty.novelty import SCORES
 from gyrus.errors import InputError
 from gyrus.evaluate import evaluate_run
@@ -20,7 +21,7 @@ from gyrus.models import load_model
 from gyrus.predictions import Predictions
 from gyrus.report import write_report
 from gyrus.splits import Split
-from gyrus.stages import calibrate_run, explain_run, predict_files, predict_run
+from gyrus.stages import explain_run, predict_files, predict_run
 
 
 @pytest.fixture(scope="module")

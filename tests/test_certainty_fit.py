@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gyrus.certainty.fit import LEAST_TURN, Held, fit_calibration
-from gyrus.certainty.novelty import learn_reference
+from gyrus.certainty.fit import LEAST_TURN, Held, fit_calibration, pooled
+from gyrus.certainty.novelty import learn_reference, novelty, turned
 from gyrus.errors import InputError
 
 CLASSES = ("glioma", "pituitary")
@@ -18,7 +18,8 @@ REFERENCE = learn_reference("energy", np.zeros((40, 1)), np.zeros(40, dtype=int)
 
 
 def fit(held: Held, **options: float):
-    return fit_calibration(held, CLASSES, "energy", REFERENCE, kinds=("blank", "inverted"), statement="here", **options)
+    how = {"kinds": ("blank", "inverted"), "statement": "here", "reference_slices": 40}
+    return fit_calibration(held, CLASSES, "energy", **how, **options)
 
 
 @pytest.fixture
@@ -27,7 +28,8 @@ def held() -> Held:
     truth = np.repeat([0, 1], 20)
     said = np.where(np.arange(40) % 4 == 0, 1 - truth, truth)
     logits = 4.0 * np.eye(2)[said] + np.linspace(0, 1, 40)[:, None]
-    return Held(logits, np.zeros((40, 1)), SMALL, [()] * 40, truth, [f"{i}" for i in range(40)])
+    strange, upside_down = novelty("energy", REFERENCE, np.zeros((40, 1)), logits), turned(REFERENCE, SMALL)
+    return Held(logits, strange, upside_down, [()] * 40, truth, [f"{i}" for i in range(40)])
 
 
 def test_by_hand(held: Held) -> None:
@@ -47,7 +49,7 @@ def test_by_hand(held: Held) -> None:
 
 def test_the_default_promise_needs_nineteen_persons_of_a_class(held: Held) -> None:
     assert fit(held).always == ()
-    few = Held(held.logits[2:], held.features[2:], held.small[2:], held.faults[2:], held.truth[2:], held.persons[2:])
+    few = Held(held.logits[2:], held.novelty[2:], held.turned[2:], held.faults[2:], held.truth[2:], held.persons[2:])
     found = fit(few)
     assert found.persons_per_class["glioma"] == 18
     assert found.always == ("glioma",)
@@ -68,6 +70,13 @@ def test_shares_out_of_range(held: Held, options: dict[str, float]) -> None:
 
 
 def test_no_slice_at_all() -> None:
-    none = Held(np.empty((0, 2)), np.empty((0, 1)), SMALL[:0], [], np.empty(0, dtype=int), [])
+    none = Held(np.empty((0, 2)), np.empty(0), np.empty(0), [], np.empty(0, dtype=int), [])
     with pytest.raises(InputError, match="no slice to fit"):
         fit(none)
+
+
+def test_parts_are_pooled_slice_by_slice(held: Held) -> None:
+    def cut(rows: slice) -> Held:
+        return Held(*(getattr(held, f)[rows] for f in held.__dataclass_fields__))
+
+    assert fit(pooled([cut(slice(0, 7)), cut(slice(7, 40))])) == fit(held)

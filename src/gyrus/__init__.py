@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from gyrus.report import write_report
     from gyrus.splits import Split, holdout, kfold, official, split_dataset
     from gyrus.stages import (
-        calibrate_run,
         explain_files,
         explain_run,
         predict_files,
@@ -56,6 +55,7 @@ _HOMES = {
     "gyrus.audit": ("audit_data",),
     "gyrus.augment": ("Augment",),
     "gyrus.catalogue": ("info",),
+    "gyrus.calibrate": ("calibrate_run",),
     "gyrus.convert": ("convert_data",),
     "gyrus.datasets": ("dataset_info", "list_datasets", "open_cases", "open_dataset", "open_files", "write_manifest"),
     "gyrus.datasets.describe": ("describe",),
@@ -83,7 +83,6 @@ _HOMES = {
     "gyrus.splits": ("Split", "holdout", "kfold", "official", "split_dataset"),
     "gyrus.studies": ("list_studies", "run_study", "show_study"),
     "gyrus.stages": (
-        "calibrate_run",
         "explain_files",
         "explain_run",
         "predict_files",

@@ -1,79 +1,226 @@
-"""Calibrating a model on the slices that its run held back from learning."""
+"""Calibrating models on slices of persons they did not learn from: their runs' validation parts, or other folds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from gyrus.certainty import Calibration
-from gyrus.certainty.fit import COVERAGE, FALSE_REFUSALS, Held, fit_calibration
-from gyrus.certainty.novelty import Score, learn_reference
+from gyrus.artifacts import read_json, refuse_existing, stage_folder
+from gyrus.certainty.fit import COVERAGE, FALSE_REFUSALS, Held, fit_calibration, pooled
+from gyrus.certainty.novelty import SCORES, Reference, Score, learn_reference, novelty, turned
+from gyrus.devices import pick_device
 from gyrus.errors import InputError
+from gyrus.evaluate.classification import label_indices
 from gyrus.inference import observe
 from gyrus.loading import Progress
-from gyrus.models import Classifier
+from gyrus.models import Classifier, load_model
+from gyrus.models.saved import CALIBRATED, TRAINED, write_model
 from gyrus.records import Record
 from gyrus.refusal import REFUSES, refusing_kinds
+from gyrus.rundata import Fold, joint_statement, open_folds
+from gyrus.training import CONFIG
 
 MOST = 1000
 """Training slices that a slice is compared with."""
 
 
-def calibrate(
-    model: Classifier,
-    training: Sequence[Record],
-    held: Sequence[Record],
-    persons: Sequence[str],
-    score: Score,
+def calibrate_run(
+    run: Path,
     *,
-    statement: str,
+    folds: Path | None = None,
+    data: Path | None = None,
     coverage: float = COVERAGE,
     false_refusals: float = FALSE_REFUSALS,
+    novelty: str = "mahalanobis",
+    out: Path | None = None,
     seed: int = 0,
+    device: str = "auto",
     progress: Progress | None = None,
-) -> Calibration:
-    """Fit a calibration and give it to the model, whose weights stay as they are.
+) -> dict[str, Any]:
+    """Calibrate a run's model on persons it did not learn from, into ``RUN/calibrate``: the same model, and more.
+
+    From then on predictions of the run are calibrated probabilities, with a set of classes, a status and a reason.
+    Which persons:
+
+    - those of the validation part of the run's split;
+    - for the runs of one cross-validation without validation parts: for each, the test parts of all the others, each
+      slice as the model saw it that did not learn from its person (after Vovk 2015, "Cross-conformal predictors");
+    - with ``folds``: the test parts of a cross-validation of the run's own recipe, so that the run itself can learn
+      from every person.
+
+    The last two promise a little less than the first, since the slices went through other models than the calibrated
+    one, which learned from other persons by the same recipe.
 
     Args:
-        model: trained; its ``spec`` and ``reference`` are set.
-        training: slices it learned from, of which at most :data:`MOST` are drawn.
-        held: slices of persons it did not learn from.
-        persons: of each of these.
-        score: which novelty score.
-        statement: what ``held`` is, in one sentence.
-        coverage: how often a set is to hold the true class, in (0, 1).
-        false_refusals: the share of slices of unseen persons that the limits may refuse, in [0, 1).
-        seed: of the draw of training slices.
+        run: a finished training run, or the folder of the runs of one cross-validation, each of which is calibrated.
+        folds: a cross-validation of this run's recipe.
+        data: the dataset, where it has moved since training.
+        coverage: how often the set of a slice is to hold its true class, for each class, in (0, 1).
+        false_refusals: the share of slices of unseen persons that may be refused as strange or upside down, in [0, 1).
+        novelty: what tells strange slices: one of :data:`gyrus.certainty.novelty.SCORES`.
+        out: the folder to write, of a single run; ``RUN/calibrate`` by default.
+        seed: of the choice of training slices that others are compared with.
+        device: "cpu", "cuda", or "auto".
         progress: called as work goes on.
 
+    Returns:
+        ``{"schema", "runs": [{"run", "model", "calibration"}]}``.
+
     Raises:
-        InputError: a slice cannot be read, has no label the model knows, or an option is out of range.
+        InputError: the run is unfinished, nobody is left to calibrate on, ``folds`` are of another recipe or of other
+            data, ``out`` exists, a slice cannot be read, or an option is out of range.
     """
-    drawn = np.random.default_rng(seed).permutation(len(training))[:MOST]
-    known = [training[i] for i in sorted(drawn)]
-    learned = observe(model, known, what="looking at training slices", progress=progress)
-    reference = learn_reference(score, learned.features, _truth(model, known), learned.small)
-    seen = observe(model, held, what="calibrating", progress=progress)
-    faults = [refusing_kinds(f) for f in seen.faults]
-    calibration = fit_calibration(
-        Held(seen.logits, seen.features, seen.small, faults, _truth(model, held), persons),
-        model.classes,
-        score,
-        reference,
-        kinds=tuple(REFUSES),
-        statement=statement,
-        coverage=coverage,
-        false_refusals=false_refusals,
+    score = next((s for s in SCORES if s == novelty), None)
+    if score is None:
+        raise InputError(f"there is no novelty score {novelty!r}: choose from {', '.join(SCORES)}")
+    runs = open_folds(run, data)
+    if out is not None and len(runs) > 1:
+        raise InputError(
+            f"{run} holds {len(runs)} runs, each of which is calibrated in its own folder: leave out --out"
+        )
+    targets = [out or one.run / CALIBRATED for one in runs]
+    for target in targets:
+        refuse_existing(target)
+    cross = None if folds is None else _of_same_recipe(runs, open_folds(folds, data))
+    how = _How(score, seed, device, progress)
+    arguments = {"coverage": coverage, "false_refusals": false_refusals, "novelty": novelty, "seed": seed}
+    found = []
+    for one, target, (held, statement, reference) in zip(runs, targets, _held_back(runs, cross, how), strict=True):
+        with stage_folder(target, "calibrate", arguments=arguments, facts={"split": one.split.statement}) as folder:
+            model = load_model(one.run / TRAINED)
+            calibration = fit_calibration(
+                held,
+                model.classes,
+                score,
+                reference_slices=len(reference["thumbnails"]),
+                kinds=tuple(REFUSES),
+                statement=statement,
+                coverage=coverage,
+                false_refusals=false_refusals,
+            )
+            model.spec, model.reference = model.spec.model_copy(update={"calibration": calibration}), reference
+            write_model(model, folder)
+        found.append({"run": str(one.run), "model": str(target), "calibration": calibration.to_dict()})
+    return {"schema": "gyrus.calibration/1", "runs": found}
+
+
+def hold(
+    model: Classifier,
+    records: Sequence[Record],
+    persons: Sequence[str],
+    score: Score,
+    reference: Reference,
+    *,
+    progress: Progress | None = None,
+) -> Held:
+    """Return what a calibration is fitted on.
+
+    Args:
+        model: in evaluation mode.
+        records: labelled slices that it did not learn from.
+        persons: of each.
+        score: which novelty score.
+        reference: what it compares with, from slices the model learned from.
+        progress: called as slices are read.
+
+    Raises:
+        InputError: a slice cannot be read, or has no label the model knows.
+    """
+    seen = observe(model, records, what="calibrating", progress=progress)
+    return Held(
+        logits=seen.logits,
+        novelty=novelty(score, reference, seen.features, seen.logits),
+        turned=turned(reference, seen.small),
+        faults=[refusing_kinds(f) for f in seen.faults],
+        truth=label_indices([r.label for r in records], model.classes),
+        persons=persons,
     )
-    model.spec = model.spec.model_copy(update={"calibration": calibration})
-    model.reference = reference
-    return calibration
 
 
-def _truth(model: Classifier, records: Sequence[Record]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    index = {c: i for i, c in enumerate(model.classes)}
-    strange = next((r for r in records if r.label not in index), None)
-    if strange is not None:
-        raise InputError(f"{strange.path}: its label {strange.label!r} is none of the model's: correct the labels")
-    return np.array([index[str(r.label)] for r in records], dtype=np.int64)
+@dataclass(frozen=True)
+class _How:
+    score: Score
+    seed: int
+    device: str
+    progress: Progress | None
+
+    def look(self, fold: Fold, part: str | None) -> tuple[Reference, Held | None]:
+        """Return what a run's model compares slices with, and what it made of a part of its split."""
+        model = load_model(fold.run / TRAINED, device=pick_device(self.device))
+        training = list(fold.dataset.select(fold.split.train))
+        drawn = np.random.default_rng(self.seed).permutation(len(training))[:MOST]
+        known = [training[i] for i in sorted(drawn)]
+        learned = observe(model, known, what="looking at training slices", progress=self.progress)
+        reference = learn_reference(
+            self.score, learned.features, label_indices([r.label for r in known], model.classes), learned.small
+        )
+        if part is None:
+            return reference, None
+        records = list(fold.dataset.select(fold.split.part(part)))
+        persons = [fold.split.groups.get(r.id, r.id) if r.patient is None else r.patient for r in records]
+        return reference, hold(model, records, persons, self.score, reference, progress=self.progress)
+
+
+def _held_back(runs: Sequence[Fold], cross: Sequence[Fold] | None, how: _How) -> Iterator[tuple[Held, str, Reference]]:
+    """Yield for each run the slices to calibrate on, what they are in one sentence, and what slices are compared with.
+
+    Raises:
+        InputError: nobody is left to calibrate on.
+    """
+    if cross is not None:
+        parts = [held for _, held in (how.look(fold, "test") for fold in cross) if held is not None]
+        statement = (
+            f"{joint_statement([f.split for f in cross])} Each went through the model that did not learn from it."
+        )
+        for run in runs:
+            yield pooled(parts), statement, how.look(run, None)[0]
+    elif all(run.split.val for run in runs):
+        for run in runs:
+            reference, held = how.look(run, "val")
+            assert held is not None, "a part was asked for"
+            yield held, f"the validation part of {run.split.statement}", reference
+    elif len(runs) > 1:
+        seen = [how.look(run, "test") for run in runs]
+        statement = f"the test parts of the other folds of {joint_statement([run.split for run in runs])}"
+        for i, (reference, _) in enumerate(seen):
+            yield (
+                pooled([held for j, (_, held) in enumerate(seen) if j != i and held is not None]),
+                statement,
+                reference,
+            )
+    else:
+        raise InputError(
+            f"{runs[0].run} was trained on a split without a validation part, so no person is left to calibrate on: "
+            "name a cross-validation of the same recipe with --folds, or split again with one, and train"
+        )
+
+
+def _of_same_recipe(runs: Sequence[Fold], cross: tuple[Fold, ...]) -> tuple[Fold, ...]:
+    """Return the folds of a cross-validation, if they were trained as the one run was, seed and device aside.
+
+    Raises:
+        InputError: they were not, or there are several runs.
+    """
+    if len(runs) > 1:
+        raise InputError(f"{runs[0].run.parent} is a cross-validation itself: leave out --folds")
+    asked, (one,) = {"seed", "device"}, runs
+    recipe = {k: v for k, v in read_json(one.run / CONFIG, "a recipe").items() if k not in asked}
+    for fold in cross:
+        other = read_json(fold.run / CONFIG, "a recipe")
+        different = next(
+            (k for k in sorted(recipe.keys() | other.keys()) if k not in asked and recipe.get(k) != other.get(k)), None
+        )
+        if different is not None:
+            raise InputError(
+                f"{fold.run} was trained with {different} {other.get(different)!r} and {one.run} with "
+                f"{recipe.get(different)!r}: name a cross-validation of the same recipe"
+            )
+        if fold.split.fingerprint != one.split.fingerprint:
+            raise InputError(
+                f"{fold.run} was trained on other data than {one.run}: name a cross-validation of the same"
+            )
+    return cross

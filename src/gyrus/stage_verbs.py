@@ -40,6 +40,10 @@ def calibrate(
     false_refusals: Annotated[
         float, typer.Option("--false-refusals", help="Share of slices of unseen persons that may be refused.")
     ] = 0.01,
+    folds: Annotated[
+        Path | None,
+        typer.Option("--folds", help="Calibrate on the test parts of this cross-validation of the run's recipe."),
+    ] = None,
     novelty: Annotated[
         str, typer.Option("--novelty", help="What tells strange slices: mahalanobis, knn or energy.")
     ] = "mahalanobis",
@@ -52,13 +56,13 @@ def calibrate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make probabilities mean what they say, on the validation part; from then on predictions may be refused."""
-    from gyrus.stages import calibrate_run
+    """Make probabilities mean what they say, on persons held back; from then on predictions may be refused."""
+    from gyrus.calibrate import calibrate_run
 
     with progress(quiet=quiet) as report:
         value = calibrate_run(
-            run, data=data, coverage=coverage, false_refusals=false_refusals, novelty=novelty, out=out, seed=seed,
-            device=device, progress=report,
+            run, folds=folds, data=data, coverage=coverage, false_refusals=false_refusals, novelty=novelty, out=out,
+            seed=seed, device=device, progress=report,
         )  # fmt: skip
     show(value, as_json=json, quiet=quiet, tables=tables.calibrations(value))
 

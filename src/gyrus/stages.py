@@ -1,4 +1,4 @@
-"""The stages as one call each: training, calibrating, and predicting and explaining a run's own part or any files."""
+"""The stages as one call each: training, and predicting and explaining a run's own part or any files."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from gyrus.artifacts import is_finished, read_json, refuse_existing, stage_folder
-from gyrus.calibrate import calibrate
-from gyrus.certainty.fit import COVERAGE, FALSE_REFUSALS
-from gyrus.certainty.novelty import SCORES
 from gyrus.datasets import open_dataset, records_in
 from gyrus.datasets.cases import Slices
 from gyrus.devices import pick_device
@@ -21,7 +18,6 @@ from gyrus.inference import predict
 from gyrus.loading import Progress
 from gyrus.maps import Maps
 from gyrus.models import Classifier, load_model
-from gyrus.models.saved import CALIBRATED, TRAINED, write_model
 from gyrus.predictions import Predictions, joined
 from gyrus.rundata import joint_statement, open_folds, open_run_data
 from gyrus.splits import Split
@@ -107,78 +103,6 @@ def _finished(run: Path) -> dict[str, Any]:
 def _epochs(run: Path) -> list[dict[str, float]]:
     with (run / EPOCHS).open(newline="", encoding="utf-8") as file:
         return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-
-
-def calibrate_run(
-    run: Path,
-    *,
-    data: Path | None = None,
-    coverage: float = COVERAGE,
-    false_refusals: float = FALSE_REFUSALS,
-    novelty: str = "mahalanobis",
-    out: Path | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Calibrate a run's model on the validation part of its split, into ``RUN/calibrate``: the same model, and more.
-
-    From then on predictions of the run are calibrated probabilities, with a set of classes, a status and a reason.
-
-    Args:
-        run: a finished training run, or the folder of the runs of one cross-validation, each of which is calibrated.
-        data: the dataset, where it has moved since training.
-        coverage: how often the set of a slice is to hold its true class, for each class, in (0, 1).
-        false_refusals: the share of slices of unseen persons that may be refused as strange or upside down, in [0, 1).
-        novelty: what tells strange slices: one of :data:`gyrus.certainty.novelty.SCORES`.
-        out: the folder to write, of a single run; ``RUN/calibrate`` by default.
-        seed: of the choice of training slices that others are compared with.
-        device: "cpu", "cuda", or "auto".
-        progress: called as work goes on.
-
-    Returns:
-        ``{"schema", "runs": [{"run", "model", "calibration"}]}``.
-
-    Raises:
-        InputError: the run is unfinished, its split has no validation part, ``out`` exists, an option is out of range.
-    """
-    score = next((s for s in SCORES if s == novelty), None)
-    if score is None:
-        raise InputError(f"there is no novelty score {novelty!r}: choose from {', '.join(SCORES)}")
-    folds = open_folds(run, data)
-    if out is not None and len(folds) > 1:
-        raise InputError(
-            f"{run} holds {len(folds)} runs, each of which is calibrated in its own folder: leave out --out"
-        )
-    targets = [out or fold.run / CALIBRATED for fold in folds]
-    for fold, target in zip(folds, targets, strict=True):
-        refuse_existing(target)
-        if not fold.split.val:
-            raise InputError(
-                f"{fold.run} was trained on a split without a validation part, so no person is left to calibrate on: "
-                "split again with one, and train"
-            )
-    arguments = {"coverage": coverage, "false_refusals": false_refusals, "novelty": novelty, "seed": seed}
-    found = []
-    for fold, target in zip(folds, targets, strict=True):
-        model = load_model(fold.run / TRAINED, device=pick_device(device))
-        with stage_folder(target, "calibrate", arguments=arguments, facts={"split": fold.split.statement}) as folder:
-            held = list(fold.dataset.select(fold.split.val))
-            calibration = calibrate(
-                model,
-                list(fold.dataset.select(fold.split.train)),
-                held,
-                [fold.split.groups.get(r.id, r.id) if r.patient is None else r.patient for r in held],
-                score,
-                statement=f"the validation part of {fold.split.statement}",
-                coverage=coverage,
-                false_refusals=false_refusals,
-                seed=seed,
-                progress=progress,
-            )
-            write_model(model, folder)
-        found.append({"run": str(fold.run), "model": str(target), "calibration": calibration.model_dump()})
-    return {"schema": "gyrus.calibration/1", "runs": found}
 
 
 def predict_run(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gyrus.certainty.calibration import Calibration
 from gyrus.certainty.conformal import class_thresholds, person_weights, upper_quantile
-from gyrus.certainty.novelty import Reference, Score, novelty, turned
+from gyrus.certainty.novelty import Score
 from gyrus.certainty.temperature import fit_temperature, softmax
 from gyrus.errors import InputError
 
@@ -23,31 +23,43 @@ that lie upright, 6 % reach it."""
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """What a model made of N labelled slices that it did not learn from.
+    """What a model, or several of one recipe, made of N labelled slices that they did not learn from.
 
     Attributes:
         logits: (N, C) float.
-        features: (N, D) of the last features, averaged over the map.
-        small: (N, 24, 24) uint8, see :func:`gyrus.certainty.novelty.thumbnails`.
+        novelty: (N,) float, see :func:`gyrus.certainty.novelty.novelty`.
+        turned: (N,) float, see :func:`gyrus.certainty.novelty.turned`.
         faults: for each slice, the kinds of fault that could refuse it.
         truth: (N,) class indices.
         persons: N ids.
     """
 
     logits: NDArray[np.floating]
-    features: NDArray[np.floating]
-    small: NDArray[np.uint8]
+    novelty: NDArray[np.floating]
+    turned: NDArray[np.floating]
     faults: Sequence[Collection[str]]
     truth: NDArray[np.integer]
     persons: Sequence[str]
+
+
+def pooled(parts: Sequence[Held]) -> Held:
+    """Return the slices of all parts as one."""
+    return Held(
+        logits=np.concatenate([p.logits for p in parts]),
+        novelty=np.concatenate([p.novelty for p in parts]),
+        turned=np.concatenate([p.turned for p in parts]),
+        faults=[f for p in parts for f in p.faults],
+        truth=np.concatenate([p.truth for p in parts]),
+        persons=[i for p in parts for i in p.persons],
+    )
 
 
 def fit_calibration(
     held: Held,
     classes: Sequence[str],
     score: Score,
-    reference: Reference,
     *,
+    reference_slices: int,
     kinds: Sequence[str],
     statement: str,
     coverage: float = COVERAGE,
@@ -62,8 +74,8 @@ def fit_calibration(
     Args:
         held: slices of persons that the model did not learn from.
         classes: C names, in the order of the logits.
-        score: which novelty score.
-        reference: what it compares with, from training slices.
+        score: which novelty score ``held`` has.
+        reference_slices: of the training part, with which slices are compared.
         kinds: of faults that refuse a picture unless the data is full of them.
         statement: what the slices are, in one sentence.
         coverage: how often a set is to hold the true class, in (0, 1).
@@ -78,8 +90,6 @@ def fit_calibration(
         raise InputError(f"false refusals of {false_refusals:g} are no share: choose one from 0 up to 1, such as 0.01")
     temperature = fit_temperature(held.logits, held.truth)
     thresholds = class_thresholds(softmax(held.logits, temperature), held.truth, held.persons, coverage)
-    strange = novelty(score, reference, held.features, held.logits)
-    upside_down = turned(reference, held.small)
     weights = person_weights(held.persons)
     shares = {k: float(np.average([k in f for f in held.faults], weights=weights)) for k in kinds}
     names = np.asarray(held.persons)
@@ -92,9 +102,9 @@ def fit_calibration(
         thresholds={c: float(t) for c, t in zip(classes, thresholds, strict=True)},
         persons_per_class={c: len(set(names[held.truth == i].tolist())) for i, c in enumerate(classes)},
         novelty=score,
-        novelty_limit=upper_quantile(strange, held.persons, false_refusals / 2),
-        turned_limit=max(LEAST_TURN, upper_quantile(upside_down, held.persons, false_refusals / 2)),
+        novelty_limit=upper_quantile(held.novelty, held.persons, false_refusals / 2),
+        turned_limit=max(LEAST_TURN, upper_quantile(held.turned, held.persons, false_refusals / 2)),
         false_refusals=false_refusals,
         refusing=tuple(k for k, share in shares.items() if share <= false_refusals),
-        reference_slices=len(reference["thumbnails"]),
+        reference_slices=reference_slices,
     )
