@@ -499,6 +499,7 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         "data info": "gyrus data info phantom",
         "data phantom": "gyrus data phantom second --patients 8 --slices-per-plane 1 --size 64",
         "data convert": "gyrus data convert phantom --out converted",
+        "data join": "gyrus data join phantom second --out joined",
         "audit": "gyrus audit phantom --out audited --skip disagreements",
         "split": "gyrus split phantom --out second.json",
         "split folds": "gyrus split phantom --out folds --folds 4",
@@ -529,7 +530,8 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     ("verb", "heading"),
     [
         ("info", "gyrus info"), ("data info", "gyrus data info"), ("data phantom", "gyrus data info"),
-        ("data convert", "gyrus data info"), ("audit", "gyrus audit"), ("split", "gyrus split"),
+        ("data convert", "gyrus data info"), ("data join", "gyrus data info"),
+        ("audit", "gyrus audit"), ("split", "gyrus split"),
         ("split folds", "gyrus split"), ("train", "gyrus train"), ("leaderboard", "gyrus explain --leaderboard"),
         ("calibrate", "gyrus calibrate"), ("predict", "gyrus predict"), ("predict files", "gyrus predict"),
         ("explain", "gyrus explain"),

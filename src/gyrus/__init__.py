@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gyrus.groups import Groups, group_slices
     from gyrus.inference import predict
     from gyrus.io import Image, Volume, read_image, read_volume
+    from gyrus.joining import join_datasets
     from gyrus.leaderboard import build_leaderboard
     from gyrus.maps import Maps
     from gyrus.models import Classifier, create_model, list_models, load_model, save_model
@@ -71,6 +72,7 @@ _HOMES = {
     "gyrus.inference": ("predict",),
     "gyrus.io": ("Image", "Volume", "read_image", "read_volume"),
     "gyrus.maps": ("Maps",),
+    "gyrus.joining": ("join_datasets",),
     "gyrus.leaderboard": ("build_leaderboard",),
     "gyrus.models": ("Classifier", "create_model", "list_models", "load_model", "save_model"),
     "gyrus.phantom": ("make_phantom",),
@@ -134,6 +136,7 @@ __all__ = [
     "group_slices",
     "holdout",
     "info",
+    "join_datasets",
     "kfold",
     "list_datasets",
     "list_methods",

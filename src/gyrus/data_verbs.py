@@ -11,7 +11,9 @@ from gyrus import tables
 from gyrus.console import progress, show
 from gyrus.options import Json, Plane, Quiet, Seed, Slices, placeable, salt_in, slices_of
 
-data_app = typer.Typer(help="Look at a dataset, convert one, or make a synthetic one.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Look at a dataset, convert one, join several, or make a synthetic one.", no_args_is_help=True
+)
 
 
 @data_app.command("info")
@@ -81,4 +83,22 @@ def data_convert(
             bits=bits, window=window, salt=salt_in(salt_file), keep_identity=keep_identity, progress=report,
         )  # fmt: skip
     value = describe(made)
+    show(value, as_json=json, quiet=quiet, tables=tables.dataset(value))
+
+
+@data_app.command("join")
+def data_join(
+    data: Annotated[list[Path], typer.Argument(help="Datasets, the one whose labels you trust most first.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.", callback=placeable)],
+    name: Annotated[str | None, typer.Option("--name", help="Of the new dataset.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make one manifest of several datasets, in which no picture occurs twice; the pictures stay where they are."""
+    from gyrus.datasets.describe import describe
+    from gyrus.joining import join_datasets
+
+    with progress(quiet=quiet) as report:
+        made = join_datasets(data, out, name=name, progress=report)
+    value = describe(made.root)
     show(value, as_json=json, quiet=quiet, tables=tables.dataset(value))
