@@ -182,8 +182,8 @@ def held_of(
     part = only(seen, rows)
     kinds = [refusing_kinds(f) for f in part.faults]
     strange = novelty(score, reference, part.features, part.logits)
-    upside_down = turned(reference, part.small)
-    return Held(part.logits, strange, upside_down, kinds, truth[rows], np.array(persons)[rows].tolist())
+    upside_down, nothing = turned(reference, part.small), np.empty((int(rows.sum()), 0))
+    return Held(part.logits, strange, upside_down, kinds, truth[rows], np.array(persons)[rows].tolist(), nothing)
 
 
 def rubbish(records: Sequence[Record], folder: Path, rng: np.random.Generator) -> Iterator[tuple[str, list[Record]]]:

@@ -17,16 +17,16 @@ SOURCE = ROOT / "src" / "gyrus"
 # From the ground up. What stands on one floor does not know of each other; imports inside functions count too.
 FLOORS = (
     {"_version", "augment", "confusion", "errors", "findings", "guides", "headline", "intervals", "regions", "titles"},
-    {"artifacts", "certainty", "devices", "epochs", "io", "options", "page", "thresholds"},
-    {"geometry", "preprocess", "records"},
+    {"artifacts", "devices", "epochs", "io", "options", "page", "thresholds"},
+    {"certainty", "geometry", "preprocess", "records"},
     {"appearance", "baselines", "datasets", "loading", "maps", "models", "predictions"},
     {
         *("console", "convert", "duplicates", "explain", "exported", "features", "phantom", "planes", "probes"),
         *("refusal", "trainconfig"),
     },
     {"engines", "groups", "inference", "tables"},
-    {"data_verbs", "joining", "splits"},
-    {"audit", "rundata", "training"},
+    {"joining", "splits"},
+    {"audit", "data_verbs", "rundata", "training"},
     {"evaluate", "report", "stages"},
     {"calibrate", "catalogue", "demo", "export", "leaderboard"},
     {"stage_verbs", "studies"},

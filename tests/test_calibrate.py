@@ -19,9 +19,12 @@ from gyrus.errors import InputError
 from gyrus.evaluate import evaluate_run
 from gyrus.models import load_model
 from gyrus.predictions import Predictions
+from gyrus.preprocess import frame_of
 from gyrus.report import write_report
+from gyrus.rundata import open_run_data
 from gyrus.splits import Split
 from gyrus.stages import explain_run, predict_files, predict_run
+from gyrus.thresholds import learn
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,28 @@ class TestFiles:
         assert (found.slices, found.persons) == (len(split.val), len({split.groups[i] for i in split.val}))
         assert found.reference_slices == len(split.train)
         assert sum(found.persons_per_class.values()) == found.persons
+
+    def test_the_outline_is_cut_where_it_overlaps_most_on_the_validation_part(
+        self, trained: Path, calibrated: Path, tmp_path: Path
+    ) -> None:
+        found = load_model(calibrated).spec.calibration
+        assert found is not None
+        maps = explain_run(trained, part="val", methods=["cam"], out=tmp_path / "maps", device="cpu")
+        ((_, grids),) = ((k, v) for k, v in maps.arrays.items() if k.target == "predicted")
+        placed, masks = [], []
+        data, _ = open_run_data(trained)
+        for i, grid in zip(maps.ids, grids, strict=True):
+            image = data[i].read()
+            mask = data[i].read_mask(image.shape)
+            if mask is not None and mask.any():
+                placed.append(frame_of(image, maps.preprocess).place(grid))
+                masks.append(mask)
+        best = learn(placed, masks)
+        assert best.learned is not None
+        assert found.cut == best.name.removeprefix("learned ")
+        assert found.cut_slices == len(masks)
+        assert found.cut_iou == pytest.approx(best.learned.score, abs=1e-3)
+        assert f"map cut at {found.cut}" in (calibrated / "calibrate" / "card.md").read_text(encoding="utf-8")
 
     def test_the_card_says_so(self, trained: Path, calibrated: Path) -> None:
         card = (calibrated / "calibrate" / "card.md").read_text(encoding="utf-8")

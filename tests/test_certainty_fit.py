@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gyrus.certainty.fit import LEAST_TURN, Held, fit_calibration, pooled
+from gyrus.certainty.fit import CUTS, LEAST_TURN, Held, fit_calibration, pooled
 from gyrus.certainty.novelty import learn_reference, novelty, turned
 from gyrus.errors import InputError
 
@@ -29,7 +29,7 @@ def held() -> Held:
     said = np.where(np.arange(40) % 4 == 0, 1 - truth, truth)
     logits = 4.0 * np.eye(2)[said] + np.linspace(0, 1, 40)[:, None]
     strange, upside_down = novelty("energy", REFERENCE, np.zeros((40, 1)), logits), turned(REFERENCE, SMALL)
-    return Held(logits, strange, upside_down, [()] * 40, truth, [f"{i}" for i in range(40)])
+    return Held(logits, strange, upside_down, [()] * 40, truth, [f"{i}" for i in range(40)], np.empty((40, 0)))
 
 
 def test_by_hand(held: Held) -> None:
@@ -45,11 +45,29 @@ def test_by_hand(held: Held) -> None:
     assert found.persons_per_class == {"glioma": 20, "pituitary": 20}
     assert found.refusing == ("blank", "inverted")
     assert found.always == ()
+    assert (found.cut, found.cut_slices, found.cut_iou) == (None, 0, None)
+
+
+def test_the_cut_is_that_of_the_highest_mean_overlap_where_there_are_outlines(held: Held) -> None:
+    overlaps = np.full((40, len(CUTS)), 0.1)
+    overlaps[:30, 7], overlaps[:30, 9], overlaps[30:] = 0.5, np.linspace(0, 1.2, 30), np.nan
+    found = fit(replace(held, overlaps=overlaps))
+    assert (found.cut, found.cut_slices) == (CUTS[9].name, 30)
+    assert found.cut_iou == pytest.approx(0.6)
+    assert fit(replace(held, overlaps=overlaps * np.nan)).cut is None
 
 
 def test_the_default_promise_needs_nineteen_persons_of_a_class(held: Held) -> None:
     assert fit(held).always == ()
-    few = Held(held.logits[2:], held.novelty[2:], held.turned[2:], held.faults[2:], held.truth[2:], held.persons[2:])
+    few = Held(
+        held.logits[2:],
+        held.novelty[2:],
+        held.turned[2:],
+        held.faults[2:],
+        held.truth[2:],
+        held.persons[2:],
+        held.overlaps[2:],
+    )
     found = fit(few)
     assert found.persons_per_class["glioma"] == 18
     assert found.always == ("glioma",)
@@ -70,7 +88,7 @@ def test_shares_out_of_range(held: Held, options: dict[str, float]) -> None:
 
 
 def test_no_slice_at_all() -> None:
-    none = Held(np.empty((0, 2)), np.empty(0), np.empty(0), [], np.empty(0, dtype=int), [])
+    none = Held(np.empty((0, 2)), np.empty(0), np.empty(0), [], np.empty(0, dtype=int), [], np.empty((0, 0)))
     with pytest.raises(InputError, match="no slice to fit"):
         fit(none)
 

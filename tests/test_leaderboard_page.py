@@ -286,6 +286,7 @@ class TestThresholds:
             ("maximum:0.2", "0.2 of the maximum"),
             ("otsu+largest", "Otsu\N{RIGHT SINGLE QUOTATION MARK}s level, largest part"),
             ("sigma:2", "mean + 2 SD"),
+            ("value:-0.5", "above -0.5"),
             ("learned", "learned cut"),
         ],
     )

@@ -29,6 +29,9 @@ def above(level: float) -> np.ndarray:
         ("otsu", above(2.5)),
         ("sigma:2", above(1.1 + 2 * np.sqrt(MAP.astype(float).var()))),  # the mean is 22 / 20
         ("sigma:0", above(1.1)),
+        ("value:2", above(2)),
+        ("value", above(0)),
+        ("value:-1.5", above(-1.5)),
     ],
 )
 def test_each_rule_by_hand(name: str, kept: np.ndarray) -> None:
@@ -52,9 +55,9 @@ def test_otsu_is_opencv_s_on_eight_bits(seed: int) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("value", [0.0, 0.1, 3.0, -2.0])
-def test_a_blank_map_keeps_nothing_but_by_a_share_of_a_positive_maximum(name: str, value: float) -> None:
+def test_a_blank_map_keeps_nothing_but_by_a_positive_maximum_or_value(name: str, value: float) -> None:
     kept = find_threshold(name).keep(np.full((7, 9), value, dtype=np.float32))
-    assert kept.all() == kept.any() == (name.startswith("maximum") and value > 0)
+    assert kept.all() == kept.any() == (name.startswith(("maximum", "value")) and value > 0)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -146,5 +149,5 @@ def test_learning_leaves_out_what_cannot_be_learned_from() -> None:
 
 
 def test_the_cards() -> None:
-    assert [c["name"] for c in list_thresholds()] == list(RULES) == ["percentile", "maximum", "otsu", "sigma"]
+    assert [c["name"] for c in list_thresholds()] == list(RULES) == ["percentile", "maximum", "otsu", "sigma", "value"]
     assert all(c[f] for c in list_thresholds() for f in ("title", "formula", "paper", "undefined"))

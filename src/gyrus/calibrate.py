@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gyrus.artifacts import read_json, refuse_existing, stage_folder
-from gyrus.certainty.fit import COVERAGE, FALSE_REFUSALS, Held, fit_calibration, pooled
+from gyrus.certainty.fit import COVERAGE, CUTS, FALSE_REFUSALS, Held, fit_calibration, pooled
 from gyrus.certainty.novelty import SCORES, Reference, Score, learn_reference, novelty, turned
 from gyrus.devices import pick_device
 from gyrus.errors import InputError
 from gyrus.evaluate.classification import label_indices
+from gyrus.evaluate.ranking import Ranking, undefined_because
 from gyrus.inference import observe
-from gyrus.loading import Progress
+from gyrus.loading import THREADS, Progress
 from gyrus.models import Classifier, load_model
 from gyrus.models.saved import CALIBRATED, TRAINED, write_model
+from gyrus.preprocess import frame_of
 from gyrus.records import Record
 from gyrus.refusal import REFUSES, refusing_kinds
 from gyrus.rundata import Fold, joint_statement, open_folds
@@ -138,7 +142,28 @@ def hold(
         faults=[refusing_kinds(f) for f in seen.faults],
         truth=label_indices([r.label for r in records], model.classes),
         persons=persons,
+        overlaps=_overlaps(seen.maps, records, model),
     )
+
+
+def _overlaps(maps: NDArray[np.float32], records: Sequence[Record], model: Classifier) -> NDArray[np.float64]:
+    """Return the (N, T) IoU of each slice's map with its outline under each cut; NaN where there is none."""
+    if not maps.size:
+        return np.empty((len(records), 0))
+
+    def score(job: tuple[Record, NDArray[np.float32]]) -> list[float]:
+        record, grid = job
+        if record.mask is None:
+            return [np.nan] * len(CUTS)
+        image = record.read()
+        mask, placed = record.read_mask(image.shape), frame_of(image, model.spec.preprocess).place(grid)
+        if mask is None or undefined_because(placed, mask):
+            return [np.nan] * len(CUTS)
+        ranking = Ranking(placed, mask)
+        return [ranking.cut(threshold) for threshold in CUTS]
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return np.array(list(pool.map(score, zip(records, maps, strict=True))))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gyrus.appearance import Fault, find_faults, measure
 from gyrus.certainty import Calibration
@@ -35,6 +36,7 @@ class Observed:
         features: (N, D) float32 of the last features, averaged over the map; like what follows, only if asked for.
         small: (N, 24, 24) uint8 of the slices as the network sees them.
         faults: of each picture.
+        maps: (N, h, w) float32, raw, of the predicted class; empty where the model has no class map.
     """
 
     logits: NDArray[np.float32]
@@ -42,6 +44,7 @@ class Observed:
     features: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
     small: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, THUMBNAIL, THUMBNAIL), dtype=np.uint8))
     faults: list[tuple[Fault, ...]] = field(default_factory=list)
+    maps: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0, 0), dtype=np.float32))
 
 
 def predict(
@@ -127,12 +130,17 @@ def observe(
                 with torch.inference_mode():
                     features = in_parts(model.features, model.normalise(torch.from_numpy(batch.slices)))
                     seen.logits[rows] = model.finish(features).float().cpu().numpy()
+                    maps = _predicted_maps(model, features, seen.logits[rows]) if whole else None
                     pooled = (features.mean(dim=(2, 3)) if features.ndim == 4 else features).float().cpu().numpy()
             if rows and whole:
                 if not seen.features.size:
                     seen.features = np.full((n, pooled.shape[1]), np.nan, dtype=np.float32)
                 seen.features[rows] = pooled
                 seen.small[rows] = thumbnails(batch.slices)
+                if maps is not None:
+                    if not seen.maps.size:
+                        seen.maps = np.full((n, *maps.shape[1:]), np.nan, dtype=np.float32)
+                    seen.maps[rows] = maps
                 for row, faults in zip(rows, batch.notes, strict=True):
                     seen.faults[row] = faults
             seen.errors |= {start + i: why for i, why in batch.errors.items()}
@@ -141,6 +149,14 @@ def observe(
         for module, training in modes:
             module.training = training
     return seen
+
+
+def _predicted_maps(model: Classifier, features: Tensor, logits: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    if not model.has_class_map:
+        return None
+    predicted = torch.from_numpy(logits.argmax(axis=1)).to(features.device)
+    chosen = model.class_map(features)[torch.arange(len(features), device=features.device), predicted]
+    return np.asarray(chosen.float().cpu().numpy())
 
 
 def _faults(image: Image) -> tuple[Fault, ...]:

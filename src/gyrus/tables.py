@@ -152,6 +152,7 @@ def calibrations(value: Mapping[str, Any]) -> Lines:
             [found["novelty"], f"refused above {found['novelty_limit']:.4g}"],
             ["upside down", f"refused above {found['turned_limit']:.4g}"],
             ["faults that refuse", faults],
+            ["outline", f"map cut at {found['cut']}, IoU {found['cut_iou']:.3f} here" if found["cut"] else "none"],
         ]
         rows = [
             [c, found["persons_per_class"][c], f"{least:.4f}" if least else "0: in every set, too few persons"]

@@ -170,6 +170,11 @@ def sigma_level(values: NDArray[np.float32], k: float) -> float:
     return float(exact.mean() + k * exact.std())
 
 
+def value_level(_: NDArray[np.float32], value: float) -> float:
+    """Return the value itself, which means the same in every slice where the map's unit does: a logit, for one."""
+    return value
+
+
 _NOTHING = "a blank map keeps nothing"
 RULES: dict[str, Rule] = {
     r.name: r
@@ -225,6 +230,19 @@ RULES: dict[str, Rule] = {
             False,
             sigma_level,
             (0.5, 1.0, 1.5, 2.0, 2.5, 3.0),
+        ),
+        Rule(
+            "value",
+            "fixed value",
+            "values > p, in the map's own unit",
+            "-",
+            "a blank map above p keeps everything, any other nothing",
+            0.0,
+            -1e6,
+            1e6,
+            False,
+            value_level,
+            (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0),
         ),
     )
 }

@@ -28,6 +28,10 @@ class Calibration(BaseModel):
         false_refusals: the share of slices of unseen persons that the two limits are to refuse, half of it each.
         refusing: faults of a picture that refuse it; others only flag it.
         reference_slices: of the training part, with which slices are compared.
+        cut: the threshold (:func:`gyrus.thresholds.find_threshold`) that makes an outline of the predicted class's map;
+            None where the model has no class map, or no slice an outline to learn it on.
+        cut_slices: with an outline, on which it was chosen.
+        cut_iou: their mean IoU under it; optimistic, since it was the reason for the choice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +49,9 @@ class Calibration(BaseModel):
     false_refusals: float = Field(ge=0, lt=1)
     refusing: tuple[str, ...]
     reference_slices: int = Field(ge=1)
+    cut: str | None = None
+    cut_slices: int = Field(default=0, ge=0)
+    cut_iou: float | None = None
 
     def least(self, classes: tuple[str, ...]) -> NDArray[np.float64]:
         """Return the thresholds in the order of the classes, (C,)."""

@@ -13,9 +13,12 @@ from gyrus.certainty.conformal import class_thresholds, person_weights, upper_qu
 from gyrus.certainty.novelty import Score
 from gyrus.certainty.temperature import fit_temperature, softmax
 from gyrus.errors import InputError
+from gyrus.thresholds import candidates
 
 COVERAGE, FALSE_REFUSALS = 0.95, 0.01
 """What is promised, and risked, where nothing else is asked for."""
+CUTS = tuple(candidates())
+"""Among which the cut of the outline is chosen."""
 LEAST_TURN = 0.03
 """By which the turned slice must correlate better at least to be called upside down: of 253 slices of another source
 that lie upright, 6 % reach it."""
@@ -32,6 +35,8 @@ class Held:
         faults: for each slice, the kinds of fault that could refuse it.
         truth: (N,) class indices.
         persons: N ids.
+        overlaps: (N, T) IoU of the predicted class's map with the outline under each of :data:`CUTS`; NaN without an
+            outline, T = 0 without class maps.
     """
 
     logits: NDArray[np.floating]
@@ -40,6 +45,7 @@ class Held:
     faults: Sequence[Collection[str]]
     truth: NDArray[np.integer]
     persons: Sequence[str]
+    overlaps: NDArray[np.floating]
 
 
 def pooled(parts: Sequence[Held]) -> Held:
@@ -51,6 +57,7 @@ def pooled(parts: Sequence[Held]) -> Held:
         faults=[f for p in parts for f in p.faults],
         truth=np.concatenate([p.truth for p in parts]),
         persons=[i for p in parts for i in p.persons],
+        overlaps=np.concatenate([p.overlaps for p in parts]),
     )
 
 
@@ -65,11 +72,11 @@ def fit_calibration(
     coverage: float = COVERAGE,
     false_refusals: float = FALSE_REFUSALS,
 ) -> Calibration:
-    """Return temperature, thresholds and limits for a model.
+    """Return temperature, thresholds, limits and the outline's cut for a model.
 
-    Every person counts once throughout but in the temperature, which is fitted slice by slice. The two limits are
-    quantiles of the held-out slices; each may refuse half of ``false_refusals``. A kind of fault that more than that
-    share of the slices have is how this data looks, and flags instead of refusing.
+    Every person counts once throughout but in the temperature and the cut, which are fitted slice by slice. The two
+    limits are quantiles of the held-out slices; each may refuse half of ``false_refusals``. A kind of fault that more
+    than that share of the slices have is how this data looks, and flags instead of refusing.
 
     Args:
         held: slices of persons that the model did not learn from.
@@ -93,6 +100,7 @@ def fit_calibration(
     weights = person_weights(held.persons)
     shares = {k: float(np.average([k in f for f in held.faults], weights=weights)) for k in kinds}
     names = np.asarray(held.persons)
+    cut, slices, overlap = _best_cut(held.overlaps)
     return Calibration(
         statement=statement,
         slices=len(held.truth),
@@ -107,4 +115,16 @@ def fit_calibration(
         false_refusals=false_refusals,
         refusing=tuple(k for k, share in shares.items() if share <= false_refusals),
         reference_slices=reference_slices,
+        cut=cut,
+        cut_slices=slices,
+        cut_iou=overlap,
     )
+
+
+def _best_cut(overlaps: NDArray[np.floating]) -> tuple[str | None, int, float | None]:
+    """Return the threshold of the highest mean IoU, of equals the first, the slices it was chosen on, and that mean."""
+    known = overlaps[np.isfinite(overlaps).all(axis=1)] if overlaps.shape[1] else overlaps[:0]
+    if not len(known):
+        return None, 0, None
+    means = known.mean(axis=0)
+    return CUTS[int(means.argmax())].name, len(known), float(means.max())

@@ -48,6 +48,7 @@ _CUTS = {
     "maximum": "{} of the maximum",
     "otsu": "Otsu\N{RIGHT SINGLE QUOTATION MARK}s level",
     "sigma": "mean + {} SD",
+    "value": "above {}",
     "learned": "learned cut",
     "largest": "largest part",
 }

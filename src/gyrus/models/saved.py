@@ -164,8 +164,18 @@ def _certainty(found: Calibration | None) -> str:
     return f"""Calibrated on {found.statement}
 - probabilities are softmax(logits / {found.temperature:.3f}), and so are those `gyrus predict` gives; logits stay raw
 - sets are to hold the true class of {found.coverage:.0%} of slices of each class, persons counting alike.{always}
+- {_outline(found)}
 - slices are refused by faults of the picture ({faults}), when upside down, and above a {found.novelty} score of
   {found.novelty_limit:.4g}; these two are meant to refuse {found.false_refusals:.1%} of slices of new persons"""
+
+
+def _outline(found: Calibration) -> str:
+    if found.cut is None:
+        return "no outline: there was no class map, or no slice with an outline to learn its cut on"
+    return (
+        f"the outline is the predicted class's map cut at {found.cut}, which has the highest mean IoU,\n"
+        f"  {found.cut_iou:.3f}, on the {found.cut_slices:,} of these slices that have one"
+    )
 
 
 def _answers(found: Calibration | None) -> str:
