@@ -120,7 +120,7 @@ def ways(model: Classifier, records: Sequence[Record], scratch: Path, threads: i
         for name, source in ((engine, float32), (f"{engine} int8", int8)):
             if not source.exists():
                 quantise(float32, int8, Exported.load(scratch / "onnx", threads=threads), records)
-            install(source, scratch / name, describe_graph(model, engine, ""))
+            install(source, scratch / name, describe_graph(model, engine, ""), model.reference)
             works[name] = partial(by_graph, Exported.load(scratch / name, threads=threads))
     return works
 

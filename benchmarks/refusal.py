@@ -30,10 +30,10 @@ from gyrus.certainty.temperature import fit_temperature, softmax
 from gyrus.datasets import open_dataset, open_files, records_in
 from gyrus.evaluate.calibration import brier_scores, expected_calibration_error, reliability
 from gyrus.evaluate.classification import label_indices
-from gyrus.inference import Observed, observe
+from gyrus.inference import observe
 from gyrus.models import load_model
 from gyrus.records import Record
-from gyrus.refusal import REFUSES, refusing_kinds
+from gyrus.refusal import REFUSES, Observed, refusing_kinds
 from gyrus.rundata import open_run_data
 
 MADE = 100

@@ -121,3 +121,44 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exports:
         to: export_model(root / "model", root / to, to=to, check=[root / "discs"]) for to in ("onnx", "openvino")
     }
     return Exports(root / "model", discs, root / "onnx", root / "openvino", documents)
+
+
+@pytest.fixture(scope="session")
+def calibrated(exported: Exports, tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    """The same network with a calibration, and both exports of it. Look, do not touch.
+
+    The limits lie between what the slices score, not on one, as fitted ones do: rounding moves no slice across.
+    """
+    import numpy as np
+    from test_refusal import CALIBRATION
+
+    from gyrus.certainty.novelty import learn_reference, novelty
+    from gyrus.export import export_model
+    from gyrus.export.run import install
+    from gyrus.exported import Description
+    from gyrus.inference import observe
+    from gyrus.models import load_model, save_model
+
+    root = tmp_path_factory.mktemp("calibrated")
+    model, records = load_model(exported.model), list(exported.discs)
+    seen = observe(model, records)
+    known = np.arange(len(records)) % 2 == 0
+    truth = np.array([model.classes.index(str(r.label)) for r in records])
+    reference = learn_reference("mahalanobis", seen.features[known], truth[known], seen.small[known])
+    scores = np.sort(novelty("mahalanobis", reference, seen.features, seen.logits))
+    upper = len(scores) * 3 // 4
+    place = upper + int(np.diff(scores[upper:]).argmax())
+    changes = {
+        "novelty": "mahalanobis",
+        "novelty_limit": float(scores[place : place + 2].mean()),
+        "turned_limit": 0.2,
+        "thresholds": {"glioma": 0.3, "meningioma": 0.3},
+        "persons_per_class": {"glioma": 4, "meningioma": 4},
+    }
+    model.spec = model.spec.model_copy(update={"calibration": CALIBRATION.model_copy(update=changes)})
+    model.reference = reference
+    save_model(model, root / "model")
+    document = export_model(root / "model", root / "onnx", to="onnx", check=[exported.discs.root])
+    description = {k: v for k, v in document.items() if k not in ("schema", "out")} | {"engine": "openvino"}
+    install(root / "onnx" / "model.onnx", root / "openvino", Description.model_validate(description), reference)
+    return Exports(root / "model", exported.discs, root / "onnx", root / "openvino", {"onnx": document})

@@ -47,6 +47,21 @@ class TestMahalanobis:
         )
         assert found == pytest.approx([1, 2, 1 + 4])
 
+    def test_little_beside_the_directions_is_not_drowned_by_their_rounding(self) -> None:
+        """Features of 100 dimensions in 1280: what lies along the directions, in float64, is the whole distance."""
+        rng = np.random.default_rng(3)
+        basis = np.linalg.qr(rng.standard_normal((1280, 100)))[0].T
+        spread = rng.uniform(1, 30, 100)
+        along = rng.standard_normal((500, 100)) * spread
+        truth = np.zeros(500, dtype=int)
+        reference = learn_reference("mahalanobis", along @ basis, truth, np.zeros((500, 24, 24), np.uint8))
+        centred = along - along.mean(axis=0)
+        inverse = np.linalg.inv(centred.T @ centred / 500)
+        new = rng.standard_normal((20, 100)) * spread
+        offset = new - along.mean(axis=0)
+        expected = ((offset @ inverse) * offset).sum(axis=1)
+        assert novelty("mahalanobis", reference, new @ basis, np.zeros((20, 1))) == pytest.approx(expected, rel=1e-3)
+
     @pytest.mark.parametrize("width", [3, 400])
     def test_channels_that_never_fire_and_few_slices_stay_finite(self, width: int) -> None:
         features = np.zeros((6, width))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commandline import Gyrus
-from exports import Exports
+from exports import Exports, write_odd_pictures
 
 import gyrus as library
 from gyrus.engines import choose_engine
@@ -53,6 +53,20 @@ class TestCommandLine:
         said = gyrus("predict", image, "--model", exported.onnx, "--out", tmp_path / "table.csv", "--quiet")
         assert said.code == 0
         assert (tmp_path / "table.csv").read_text().startswith("file,id,patient,label,predicted,p_glioma")
+
+    def test_a_calibrated_model_refuses_by_any_engine(self, gyrus: Gyrus, calibrated: Exports, tmp_path: Path) -> None:
+        blank = next(r.path for r in write_odd_pictures(tmp_path, calibrated.discs.records[18].path) if r.id == "blank")
+        said = []
+        for folder in (calibrated.model, calibrated.onnx, calibrated.openvino):
+            document = gyrus("predict", blank, "--model", folder, "--json").document("gyrus.predictions/2")
+            assert (document["calibrated"], document["coverage"]) == (True, 0.95)
+            said.append(document["rows"][0])
+            assert "refused: " in gyrus("predict", blank, "--model", folder).out
+        for row in said:
+            assert (row["status"], row["predicted"], row["probabilities"], row["set"]) == ("refused", None, None, None)
+            assert row["temperature"] == 1.5
+            assert row["novelty"] == pytest.approx(said[0]["novelty"], rel=1e-3)
+            assert "one grey" in row["reason"]
 
     def test_what_cannot_be_is_refused(self, gyrus: Gyrus, exported: Exports) -> None:
         image = exported.discs.records[0].path

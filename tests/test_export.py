@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,18 @@ from handmade_slices import write_png
 from test_refusal import CALIBRATION
 
 from gyrus.artifacts import plain, sha256
+from gyrus.certainty.novelty import SCORES, Score, learn_reference, novelty, thumbnails
 from gyrus.errors import InputError, MissingExtraError
-from gyrus.export import export_model, run
-from gyrus.export.graph import OPSET, Graph, Preparation, write_onnx
+from gyrus.export import Parity, export_model, run
+from gyrus.export.graph import OPSET, Graph, Novelty, Preparation, write_onnx
 from gyrus.export.parity import compare
-from gyrus.exported import Exported
+from gyrus.exported import Exported, predict_exported
+from gyrus.inference import predict
 from gyrus.io import Image
 from gyrus.models import Classifier, create_model, load_model, save_model
+from gyrus.models.classifier import averaged
 from gyrus.preprocess import Preprocess, prepare
+from gyrus.records import Record
 
 SHAPES = [(1, 1), (1, 90), (40, 64), (64, 64), (65, 64), (97, 203), (128, 128), (160, 40), (203, 97), (512, 511)]
 
@@ -153,7 +159,7 @@ def test_the_graph_says_what_torch_says(make: Any, tmp_path: Path) -> None:
         maps = model.class_map(features).numpy() if model.has_class_map else None
     assert np.ptp(logits[:, 0]) > 1e-3
     for engine in ("onnx", "openvino"):
-        run.install(tmp_path / "source.onnx", tmp_path / engine, run.describe_graph(model, engine, ""))
+        run.install(tmp_path / "source.onnx", tmp_path / engine, run.describe_graph(model, engine, ""), {})
         graph = Exported.load(tmp_path / engine)
         said = graph.run_all([graph.take(image) for image in images])
         scale = np.abs(logits).max()
@@ -170,16 +176,99 @@ def test_the_graph_says_what_torch_says(make: Any, tmp_path: Path) -> None:
         assert np.allclose(alone.logits[0], said.logits[1], atol=1e-4 * scale)
 
 
-def test_the_temperature_divides_the_logits_of_the_probabilities_alone(tmp_path: Path) -> None:
+def with_calibration(model: Classifier, score: Score = "energy", temperature: float = 1.5) -> Classifier:
+    """Give a model a calibration against noise, whose every limit is far away."""
+    rng = np.random.default_rng(5)
+    slices = rng.integers(0, 256, (40, model.spec.preprocess.size, model.spec.preprocess.size), dtype=np.uint8)
+    with torch.inference_mode():
+        features = averaged(model.features(model.normalise(torch.from_numpy(slices)))).numpy()
+    model.reference = learn_reference(score, features, np.arange(40) % 2, thumbnails(slices))
+    changes = {"novelty": score, "novelty_limit": 1e6, "temperature": temperature}
+    shares = {"thresholds": dict.fromkeys(model.classes, 0.2), "persons_per_class": dict.fromkeys(model.classes, 9)}
+    calibration = CALIBRATION.model_copy(update=changes | shares)
+    model.spec = model.spec.model_copy(update={"calibration": calibration})
+    return model
+
+
+def test_the_temperature_divides_the_logits_of_the_probabilities_alone() -> None:
     model = lively(sigmoid_grey())
     slices = torch.from_numpy(picture((48, 48)).pixels)[None]
-    plain, warm = Graph(model).eval(), Graph(model, temperature=2.5).eval()
     with torch.inference_mode():
-        (logits, probabilities, class_map), (same, warmer, too) = plain(slices), warm(slices)
+        logits, probabilities, class_map = Graph(model).eval()(slices)
+        same, warmer, too, energy = Graph(with_calibration(model, temperature=2.5)).eval()(slices)
     assert torch.equal(logits, same)
     assert torch.equal(class_map, too)
     assert torch.allclose(warmer, torch.softmax(logits / 2.5, dim=1))
     assert not torch.allclose(warmer, probabilities)
+    assert torch.allclose(energy, -torch.logsumexp(logits, dim=1))  # of the logits as they are
+
+
+class TestNovelty:
+    """The score in the graph's float32 against numpy's float64."""
+
+    @staticmethod
+    def both(score: Score, reference: Any, features: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        graph = Novelty(score, reference)(*(torch.from_numpy(a.astype(np.float32)) for a in (features, logits)))
+        assert graph.dtype == torch.float32
+        return graph.numpy(), novelty(score, reference, features.astype(np.float32), logits)
+
+    @pytest.mark.parametrize("beside", [3.0, 1e-3, 0.0])
+    @pytest.mark.parametrize("score", SCORES)
+    def test_equals_it_however_little_lies_beside_the_directions(self, score: Score, beside: float) -> None:
+        rng = np.random.default_rng(6)
+        truth = rng.integers(0, 3, 300)
+        spread = rng.standard_normal((100, 640))
+        features = 20 + 5 * truth[:, None] + rng.standard_normal((300, 100)) @ spread
+        features += beside * rng.standard_normal(features.shape)
+        small = np.zeros((300, 24, 24), np.uint8)
+        reference = learn_reference(score, features, truth, small)
+        new = 20 + rng.standard_normal((30, 100)) @ spread + beside * rng.standard_normal((30, 640))
+        found, expected = self.both(score, reference, new, 4 * rng.standard_normal((30, 3)))
+        assert np.ptp(expected) > 0.05 * np.abs(expected).max()
+        assert found == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+    @pytest.mark.parametrize("score", SCORES)
+    @pytest.mark.parametrize("width", [4, 300])
+    def test_features_of_nothing_and_few_slices_stay_finite(self, score: Score, width: int) -> None:
+        features = np.zeros((6, width))
+        features[:, 0] = range(6)
+        reference = learn_reference(score, features, np.zeros(6, dtype=int), np.zeros((6, 24, 24), np.uint8))
+        new = np.stack([np.zeros(width), np.full(width, 1e-3)])
+        found, expected = self.both(score, reference, new, np.zeros((2, 2)))
+        assert np.isfinite(found).all()
+        assert found == pytest.approx(expected, rel=1e-3)
+
+    def test_the_nearest_class_counts(self) -> None:
+        truth = np.repeat([0, 1], 50)
+        features = np.random.default_rng(7).standard_normal((100, 5)) + 50 * truth[:, None]
+        reference = learn_reference("mahalanobis", features, truth, np.zeros((100, 24, 24), np.uint8))
+        found, _ = self.both("mahalanobis", reference, np.array([[0.0] * 5, [50] * 5, [25] * 5]), np.zeros((3, 2)))
+        assert (found[:2] < 5).all()
+        assert found[2] > 1000
+
+
+@pytest.mark.parametrize(
+    ("make", "score"), [(canonical, "mahalanobis"), (dense, "knn"), (attention, "energy")], ids=lambda v: str(v)
+)
+def test_every_score_is_torchs_through_both_runtimes(make: Any, score: Score, tmp_path: Path) -> None:
+    """From pixels and from prepared slices, from a map and from dense layers, with and without a class map."""
+    model = with_calibration(lively(make()), score)
+    records = []
+    for i, shape in enumerate([(70, 70), (90, 130), (90, 130)]):
+        write_png(tmp_path / f"{i}.png", picture(shape, seed=i).pixels.astype(np.uint8))
+        records.append(Record(id=str(i), path=tmp_path / f"{i}.png"))
+    write_onnx(model, tmp_path / "source.onnx")
+    ours = predict(model, records)
+    assert ours.certainty is not None
+    assert np.ptp(ours.certainty.novelty) > 0
+    for engine in ("onnx", "openvino"):
+        description = run.describe_graph(model, engine, "")
+        run.install(tmp_path / "source.onnx", tmp_path / engine, description, model.reference)
+        theirs = predict_exported(Exported.load(tmp_path / engine), records)
+        assert theirs.certainty is not None
+        assert theirs.certainty.novelty == pytest.approx(ours.certainty.novelty, rel=1e-2, abs=1e-3)
+        assert theirs.probabilities == pytest.approx(ours.probabilities, abs=5e-3)
+        assert (theirs.status, theirs.certainty.sets) == (ours.status, ours.certainty.sets)
 
 
 class TestExport:
@@ -191,7 +280,8 @@ class TestExport:
         assert content["schema"] == "gyrus.export/1"
         assert content["files"] == {name: sha256(folder / name) for name in files}
         source = json.loads((exported.model / "model.json").read_text())
-        assert content["model"] == {k: v for k, v in source.items() if k != "schema"}
+        assert content["model"] == {k: v for k, v in source.items() if k not in ("schema", "calibration")}
+        assert content["calibration"] is source["calibration"] is None
         assert content["model"]["sha256"] == sha256(exported.model / "model.safetensors")
         assert content["preprocess"] == source["preprocess"]
         assert content["classes"] == ["glioma", "meningioma"]
@@ -200,24 +290,79 @@ class TestExport:
         assert (content["temperature"], content["int8"]) == (1.0, None)
         assert plain(exported.documents[to]) == content | {"out": str(folder)}
 
-    def test_a_calibrated_model_is_refused_and_of_a_run_the_trained_one_taken(
-        self, exported: Exports, tmp_path: Path
+    def test_of_a_run_the_calibrated_model_is_taken(
+        self, exported: Exports, calibrated: Exports, tmp_path: Path
     ) -> None:
-        model = load_model(exported.model)
-        known = {"glioma": 0.2, "meningioma": 0.3}
-        model.spec = model.spec.model_copy(update={"calibration": CALIBRATION.model_copy(update={"thresholds": known})})
-        model.reference = {"features": np.zeros((1, 1), dtype=np.float32)}
         home = tmp_path / "run"
-        save_model(load_model(exported.model), home / "model")
-        save_model(model, home / "calibrate")
+        shutil.copytree(exported.model, home / "model")
+        shutil.copytree(calibrated.model, home / "calibrate")
+        checked = [exported.discs.root]
         (home / "calibrate" / "run.json").write_text("{}")
-        checked = [tmp_path / "one.png"]
-        write_png(checked[0], np.arange(4096, dtype=np.uint8).reshape(64, 64))
-        with pytest.raises(InputError, match=r"calibrate is calibrated, and its sets and refusals cannot be exported"):
-            export_model(home / "calibrate", tmp_path / "out", to="onnx", check=checked)
-        assert not (tmp_path / "out").exists()
-        document = export_model(home, tmp_path / "out", to="onnx", check=checked)
-        assert document["model"]["sha256"] == sha256(home / "model" / "model.safetensors")
+        for place, temperature in ((home, 1.5), (home / "model", 1.0)):
+            document = export_model(place, tmp_path / f"out-{temperature}", to="onnx", check=checked)
+            assert document["temperature"] == temperature
+            assert (document["calibration"] is None) == (temperature == 1)
+
+    def test_the_folder_of_a_calibrated_model_holds_the_calibration_once(self, calibrated: Exports) -> None:
+        folder = calibrated.onnx
+        files = {"model.onnx", "thumbnails.safetensors"}
+        assert {p.name for p in folder.iterdir()} == {*files, "export.json", "run.json"}
+        content = json.loads((folder / "export.json").read_text())
+        assert content["files"] == {name: sha256(folder / name) for name in files}
+        source = json.loads((calibrated.model / "model.json").read_text())
+        assert content["calibration"] == source["calibration"]
+        assert content["temperature"] == source["calibration"]["temperature"] == 1.5
+        assert content["model"] == {
+            k: v for k, v in source.items() if k not in ("schema", "calibration", "reference_sha256")
+        }
+        assert content["outputs"] == ["logits", "probabilities", "class_map", "novelty"]
+        assert plain(calibrated.documents["onnx"]) == content | {"out": str(folder)}
+
+    def test_the_parity_of_a_calibrated_model_goes_to_the_end(self, calibrated: Exports) -> None:
+        recorded, model = calibrated.documents["onnx"]["parity"], load_model(calibrated.model)
+        assert recorded["same_answer"] == 1
+        assert 0 < recorded["novelty_difference"] < 1e-3
+        graph, records = Exported.load(calibrated.openvino), list(calibrated.discs)
+        assert compare(model, graph, records).same_answer == 1
+        calibration = graph.description.calibration
+        assert calibration is not None
+        refusing = calibration.model_copy(update={"novelty_limit": -1.0})
+        other = replace(graph, description=graph.description.model_copy(update={"calibration": refusing}))
+        refused = predict(model, records).status.count("refused")
+        assert 0 < refused < 12
+        assert compare(model, other, records).same_answer == pytest.approx(refused / 24)  # those, and no others
+
+    def test_a_graph_of_another_score_is_refused(
+        self, calibrated: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole = Novelty.forward
+        monkeypatch.setattr(Novelty, "forward", lambda self, *given: 1.05 * whole(self, *given))
+        with pytest.raises(InputError, match=r"not exported: .* the novelty score, .* differs from torch's by 0\.05"):
+            export_model(calibrated.model, tmp_path / "out", to="onnx", check=[calibrated.discs.root])
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(("slices", "others", "fine"), [(24, 1, True), (24, 2, False), (3, 1, True), (60, 3, True)])
+    def test_answers_that_differ_by_more_than_rounding_are_refused(
+        self, calibrated: Exports, slices: int, others: int, fine: bool
+    ) -> None:
+        recorded = Parity(**calibrated.documents["onnx"]["parity"])
+        parity = replace(recorded, slices=slices, same_answer=1 - others / slices)
+        if fine:
+            run._require_equal(parity, calibrated.model)
+        else:
+            with pytest.raises(InputError, match=r"2 of the 24 slices checked get another status or set than by torch"):
+                run._require_equal(parity, calibrated.model)
+
+    def test_int8_of_a_calibrated_model_says_that_nothing_is_promised(
+        self, calibrated: Exports, tmp_path: Path
+    ) -> None:
+        discs = calibrated.discs.root
+        value = export_model(calibrated.model, tmp_path / "out", to="onnx", int8=True, check=[discs])
+        assert value["int8"]["warning"] == run.FITTED_ON_FLOAT
+        assert value["int8"]["novelty_difference"] > value["parity"]["novelty_difference"]
+        assert 0 <= value["int8"]["same_answer"] <= 1
+        said = predict_exported(Exported.load(tmp_path / "out"), list(calibrated.discs))
+        assert said.certainty is not None
 
     @pytest.mark.parametrize("to", ["onnx", "openvino"])
     def test_the_parity_recorded_is_what_is_measured(self, exported: Exports, to: str) -> None:
@@ -256,6 +401,7 @@ class TestExport:
         assert small < 0.7 * large
         assert value["int8"]["calibration_slices"] == 24
         assert value["int8"]["calibrated_on_checked"] is False
+        assert value["int8"]["warning"] == ""
         assert value["int8"]["map_rank_correlation"] > 0.9
         assert value["int8"]["probability_difference"] > value["parity"]["probability_difference"]
         kinds = {node.op_type for node in onnx.load(tmp_path / "out" / "model.onnx").graph.node}
@@ -282,7 +428,7 @@ class TestExport:
             seed=5,
         )  # fmt: skip
         lively(other)
-        monkeypatch.setattr(run, "write_onnx", lambda model, path, temperature: write_onnx(other, path))
+        monkeypatch.setattr(run, "write_onnx", lambda model, path: write_onnx(other, path))
         with pytest.raises(InputError, match=r"not exported: on the slices checked .* differs from torch's by") as said:
             export_model(exported.model, tmp_path / "out", to="onnx", check=[exported.discs.root])
         assert "\n" not in str(said.value)

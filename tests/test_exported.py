@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from exports import Exports
+from exports import Exports, write_odd_pictures
 
 from gyrus import exported as module
 from gyrus.errors import InputError, MissingExtraError
@@ -56,6 +57,84 @@ def test_the_table_is_that_of_torch(exported: Exports, engine: str) -> None:
     assert np.abs(ours.probabilities - theirs.probabilities).max() < 5e-3
     assert np.ptp(ours.probabilities[:, 0]) > 0.2  # slices differ by more than that
     assert len(set(ours.predicted)) == 2
+
+
+class TestCalibrated:
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_slices_are_judged_as_by_torch(self, calibrated: Exports, engine: str, tmp_path: Path) -> None:
+        odd = write_odd_pictures(tmp_path, calibrated.discs.records[18].path)
+        (tmp_path / "cut.png").write_bytes(b"")
+        records = [*calibrated.discs, *odd, Record(id="cut", path=tmp_path / "cut.png")]
+        ours = predict(load_model(calibrated.model), records, keep_going=True)
+        theirs = predict_exported(Exported.load(getattr(calibrated, engine)), records, batch_size=5, keep_going=True)
+        assert set(ours.status) == {"ok", "flagged", "refused", "unreadable"}
+        assert {s for s in ours.certainty.sets if s} == {  # type: ignore[union-attr]
+            *(("glioma",), ("meningioma",), ("glioma", "meningioma")),
+        }
+        limit = load_model(calibrated.model).spec.calibration.novelty_limit  # type: ignore[union-attr]
+        for mine, its in zip(ours.rows(), theirs.rows(), strict=True):
+            for name in ("id", "status", "set", "predicted", "temperature"):
+                assert mine[name] == its[name], mine["id"]
+            assert re.sub("[0-9.e+]+", "#", mine["reason"]) == re.sub("[0-9.e+]+", "#", its["reason"])
+            if mine["probabilities"] is not None:
+                assert its["probabilities"] == pytest.approx(mine["probabilities"], abs=5e-3)
+            if mine["novelty"] is None:
+                assert its["novelty"] is None
+            else:
+                assert its["novelty"] == pytest.approx(mine["novelty"], rel=1e-3, abs=1e-3 * limit)
+        reasons = " ".join(theirs.reasons)
+        for words in ("Upside down", "Unlike the slices", "Noise alone", "none can be left out", "cut.png"):
+            assert words in reasons
+
+    def test_the_graph_gives_calibrated_probabilities_and_the_score(self, calibrated: Exports) -> None:
+        graph, records = Exported.load(calibrated.onnx), list(calibrated.discs)[:5]
+        said, table = graph.run_all([graph.take(r.read()) for r in records]), predict_exported(graph, records)
+        assert table.certainty is not None
+        assert said.probabilities == pytest.approx(table.probabilities, abs=1e-5)
+        assert said.novelty == pytest.approx(table.certainty.novelty)
+        powers = np.exp(said.logits / 1.5)
+        assert said.probabilities == pytest.approx(powers / powers.sum(axis=1, keepdims=True), abs=1e-5)
+
+    def test_another_program_can_do_with_the_graph_and_the_thumbnails(self, calibrated: Exports) -> None:
+        from safetensors.numpy import load_file
+
+        arrays = load_file(calibrated.onnx / "thumbnails.safetensors")
+        assert list(arrays) == ["thumbnails"]
+        assert np.array_equal(arrays["thumbnails"], load_model(calibrated.model).reference["thumbnails"])
+
+    def test_a_changed_or_missing_thumbnail_is_refused(self, calibrated: Exports, tmp_path: Path) -> None:
+        folder = Path(shutil.copytree(calibrated.openvino, tmp_path / "copy"))
+        file = folder / "thumbnails.safetensors"
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert refused(folder).endswith(
+            "thumbnails.safetensors is not the file that was exported (SHA-256 differs): copy or export it again"
+        )
+        file.unlink()
+        assert refused(folder).endswith("thumbnails.safetensors does not exist: copy the exported folder again, whole")
+
+    @pytest.mark.parametrize(
+        ("values", "says"),
+        [
+            ({"calibration": None}, "a novelty output exactly if its model is calibrated"),
+            ({"outputs": ["logits", "probabilities", "class_map"]}, "a novelty output exactly if"),
+            ({"temperature": 1.0}, "another temperature"),
+            ({"classes": ["glioma", "pituitary"]}, "of other classes"),
+        ],
+    )
+    def test_a_calibration_that_does_not_fit_is_refused(
+        self, calibrated: Exports, values: dict[str, Any], says: str, tmp_path: Path
+    ) -> None:
+        folder = Path(shutil.copytree(calibrated.onnx, tmp_path / "copy"))
+        change(folder, **values)
+        assert says in refused(folder)
+
+    def test_thumbnails_that_are_not_named_are_refused(self, calibrated: Exports, tmp_path: Path) -> None:
+        folder = Path(shutil.copytree(calibrated.onnx, tmp_path / "copy"))
+        files = json.loads((folder / "export.json").read_text())["files"]
+        del files["thumbnails.safetensors"]
+        change(folder, files=files)
+        assert "names no thumbnails.safetensors among its files" in refused(folder)
 
 
 def test_unreadable_files_have_a_row_that_says_why(exported: Exports, tmp_path: Path) -> None:
@@ -167,12 +246,13 @@ def test_threads_are_those_torch_would_take(asked: str, threads: int | None, mon
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_torch_is_not_loaded(exported: Exports, engine: str) -> None:
-    folder, discs = str(getattr(exported, engine)), str(exported.discs.root)
+def test_torch_is_not_loaded(calibrated: Exports, engine: str) -> None:
+    """Nor for judging: what a calibrated model loads holds all that another one does."""
+    folder, discs = str(getattr(calibrated, engine)), str(calibrated.discs.root)
     code = (
         "import sys; from pathlib import Path; from gyrus.engines import predict_exported_files\n"
         f"said = predict_exported_files(Path({folder!r}), [Path({discs!r})])\n"
-        "assert len(said) == 24\n"
+        "assert len(said) == 24 and said.certainty\n"
         "assert not {'torch', 'timm', 'onnx', 'onnxscript', 'matplotlib'} & set(sys.modules)\n"
         "assert 'openvino_telemetry' not in sys.modules\n"
     )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from gyrus.appearance import Fault
 from gyrus.appearance.faults import FAULTS
 from gyrus.certainty import Calibration
-from gyrus.refusal import REFUSES, judge, refusing_kinds
+from gyrus.records import Record
+from gyrus.refusal import REFUSES, Observed, answers, judge, refusing_kinds
 
 CALIBRATION = Calibration(
     statement="the validation part of a split",
@@ -92,3 +96,55 @@ def test_a_class_that_can_never_be_left_out_says_so() -> None:
     assert said == "flagged"
     assert why.startswith("glioma, meningioma or pituitary: none")
     assert why.endswith("Too few persons had meningioma when the model was calibrated.")
+
+
+class TestAnswers:
+    """Four slices: one plain, one unreadable, one strange, one upside down."""
+
+    CLASSES = ("glioma", "meningioma", "pituitary")
+    RECORDS = tuple(Record(id=name, path=Path(f"{name}.png")) for name in ("plain", "cut", "strange", "turned"))
+
+    @pytest.fixture
+    def reference(self) -> dict[str, np.ndarray]:
+        return {"thumbnails": np.random.default_rng(0).integers(0, 256, (3, 24, 24), dtype=np.uint8)}
+
+    @pytest.fixture
+    def seen(self, reference: dict[str, np.ndarray]) -> Observed:
+        seen = Observed.nothing(4, 3)
+        seen.logits[[0, 2, 3]] = [9, 0, 0]
+        seen.errors = {1: "cut.png is cut off."}
+        seen.novelty[[0, 2, 3]] = [0.1, 0.6, 0.1]
+        seen.small[[0, 2]] = reference["thumbnails"][0]
+        seen.small[3] = reference["thumbnails"][0, ::-1, ::-1]
+        return seen
+
+    def test_each_slice_is_judged_by_its_own_row(self, seen: Observed, reference: dict[str, np.ndarray]) -> None:
+        unforced = CALIBRATION.model_copy(update={"thresholds": {**CALIBRATION.thresholds, "meningioma": 0.3}})
+        said = answers(self.CLASSES, self.RECORDS, seen, unforced, reference, statement="a split")
+        assert said.status == ("ok", "unreadable", "refused", "refused")
+        assert [r.split(":")[0] for r in said.reasons] == [
+            *("", "cut.png is cut off.", "Unlike the slices the model learned from", "Upside down"),
+        ]
+        assert said.certainty is not None
+        assert said.certainty.sets == (("glioma",), None, None, None)
+        assert said.certainty.temperature.tolist() == [1.5] * 4
+        assert np.array_equal(said.certainty.novelty, [0.1, np.nan, 0.6, 0.1], equal_nan=True)
+        assert said.probabilities[0, 0] == pytest.approx(1 / (1 + 2 * np.exp(-9 / 1.5)))
+        assert said.statement == "a split"
+
+    def test_a_class_in_every_set_flags(self, seen: Observed, reference: dict[str, np.ndarray]) -> None:
+        said = answers(self.CLASSES, self.RECORDS, seen, CALIBRATION, reference)
+        assert said.certainty is not None
+        assert (said.status[0], said.certainty.sets[0]) == ("flagged", ("glioma", "meningioma"))
+
+    def test_without_calibration_all_that_was_read_is_answered(self, seen: Observed) -> None:
+        said = answers(self.CLASSES, self.RECORDS, seen, None, {})
+        assert said.status == ("ok", "unreadable", "ok", "ok")
+        assert said.certainty is None
+        assert said.probabilities[0, 0] == pytest.approx(1 / (1 + 2 * np.exp(-9)))
+
+    def test_no_slices_and_none_readable(self, reference: dict[str, np.ndarray]) -> None:
+        assert len(answers(self.CLASSES, (), Observed.nothing(0, 3), CALIBRATION, reference)) == 0
+        seen = Observed.nothing(1, 3)
+        seen.errors = {0: "Why."}
+        assert answers(self.CLASSES, self.RECORDS[:1], seen, CALIBRATION, reference).status == ("unreadable",)

@@ -248,6 +248,8 @@ class TestExport:
         "labelled": 0,
         "accuracy_torch": None,
         "accuracy_exported": None,
+        "novelty_difference": None,
+        "same_answer": None,
     }
 
     def rows(self, value: dict[str, Any]) -> dict[str, list[str]]:
@@ -265,7 +267,17 @@ class TestExport:
 
     def test_a_second_one_for_int8(self) -> None:
         changed = self.PARITY | {"same_class": 0.9583, "labelled": 24, "accuracy_torch": 0.5, "accuracy_exported": 0.25}
+        changed["warning"] = ""
         rows = self.rows({"parity": self.PARITY, "int8": changed})
         assert rows["share predicted alike"] == ["1", "0.9583"]
         assert rows["accuracy of torch"] == ["", "0.5"]
         assert rows["accuracy of the graph"] == ["", "0.25"]
+
+    def test_a_calibrated_one_says_how_it_answers_and_what_int8_does_to_it(self) -> None:
+        answered = self.PARITY | {"novelty_difference": 0.0004, "same_answer": 1.0}
+        rows = self.rows({"parity": answered, "int8": None})
+        assert rows["largest difference of the novelty score, of its size"] == ["0.0004"]
+        assert rows["share with the same status and set"] == ["1"]
+        value = {"engine": "onnx", "out": "exported", "input": "pixels", "parity": answered}
+        text = shown(tables.export(value | {"int8": answered | {"warning": "Nothing is promised."}}))
+        assert text.endswith("which takes pixels\nNothing is promised.\n")

@@ -10,22 +10,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors.numpy import load as load_arrays
 
+from gyrus.appearance import Fault, find_faults, measure
 from gyrus.artifacts import read_json, sha256, write_json
+from gyrus.certainty import Calibration
+from gyrus.certainty.novelty import Reference, thumbnails
 from gyrus.errors import InputError, MissingExtraError
 from gyrus.io import Image
 from gyrus.loading import Progress, read_ahead
-from gyrus.predictions import OK, UNREADABLE, Predictions
+from gyrus.predictions import Predictions
 from gyrus.preprocess import Preprocess, prepare
 from gyrus.records import Record
+from gyrus.refusal import Observed, answers
 
 SCHEMA = "gyrus.export/1"
-DESCRIPTION = "export.json"
+DESCRIPTION, THUMBNAILS = "export.json", "thumbnails.safetensors"
 GRAPHS = {"onnx": "model.onnx", "openvino": "model.xml"}
 BATCH = 8
 """Slices per pass: a network on the CPU gains nothing from more, and whole images are kept for each."""
@@ -48,8 +53,10 @@ class Description(BaseModel):
             has to be found first.
         outputs: names of what it gives, in order.
         temperature: that the logits are divided by before the softmax; 1 where the model is not calibrated.
+        calibration: of the model, or None. It was fitted on the float32 network, and an int8 graph is another one:
+            nothing promises that its sets and refusals hold.
         preprocess: how an image becomes the network's input, whether inside or outside the graph.
-        model: what the source model's ``model.json`` says, with the SHA-256 of its weights.
+        model: what else the source model's ``model.json`` says, with the SHA-256 of its weights.
         parity: how far the float32 graph is from torch on the slices it was checked on.
         int8: how far the quantised graph is, and what it was calibrated on; None for float32.
     """
@@ -63,10 +70,20 @@ class Description(BaseModel):
     input: GraphInput
     outputs: tuple[str, ...]
     temperature: float = Field(default=1.0, gt=0)
+    calibration: Calibration | None = None
     preprocess: Preprocess
     model: dict[str, Any]
     parity: dict[str, Any] = {}
     int8: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        found = self.calibration
+        if ("novelty" in self.outputs) != (found is not None):
+            raise ValueError("a graph has a novelty output exactly if its model is calibrated")
+        if found is not None and (set(found.thresholds), found.temperature) != (set(self.classes), self.temperature):
+            raise ValueError("the calibration is of other classes, or another temperature, than the graph")
+        return self
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON has it, with the schema."""
@@ -84,11 +101,27 @@ class Outputs(NamedTuple):
         logits: (N, C) float32.
         probabilities: (N, C) float32, rows summing to 1.
         class_map: (N, C, h, w) float32, raw, at feature size; None where the model has none.
+        novelty: (N,) float32; None where the model is not calibrated.
     """
 
     logits: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     class_map: NDArray[np.float32] | None
+    novelty: NDArray[np.float32] | None = None
+
+
+class Look(NamedTuple):
+    """What is asked of one image.
+
+    Attributes:
+        taken: (H, W) float32, what the graph takes.
+        small: (24, 24) uint8 of the slice as the network sees it; like what follows, of a calibrated model alone.
+        faults: of the picture.
+    """
+
+    taken: NDArray[np.float32]
+    small: NDArray[np.uint8] | None
+    faults: tuple[Fault, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,17 +131,19 @@ class Exported:
     Attributes:
         description: what it is and how it was checked.
         graph: runs it.
+        reference: of a calibrated model the ``thumbnails`` that a slice upside down is told by; empty otherwise.
     """
 
     description: Description
     graph: Run
+    reference: Reference
 
     @classmethod
     def load(cls, folder: Path, *, threads: int | None = None) -> Exported:
         """Read a folder that ``gyrus export`` wrote.
 
         Args:
-            folder: of ``export.json`` and the graph.
+            folder: of ``export.json``, the graph and, of a calibrated model, its thumbnails.
             threads: to run on; by default ``OMP_NUM_THREADS``, or every core this process may use.
 
         Raises:
@@ -124,7 +159,10 @@ class Exported:
                 raise InputError(f"{file} is not the file that was exported (SHA-256 differs): copy or export it again")
         start = _start_onnx if description.engine == "onnx" else _start_openvino
         path = folder / GRAPHS[description.engine]
-        return cls(description, start(path, description, threads or _usable_threads()))
+        reference: Reference = {}
+        if description.calibration is not None:
+            reference = load_arrays((folder / THUMBNAILS).read_bytes())
+        return cls(description, start(path, description, threads or _usable_threads()), reference)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -143,8 +181,9 @@ class Exported:
         Args:
             slices: (N, H, W) float32, what :meth:`take` returns of images of one size, stacked.
         """
-        logits, probabilities, *rest = self.graph(np.ascontiguousarray(slices, dtype=np.float32))
-        return Outputs(logits, probabilities, rest[0] if rest else None)
+        said = self.graph(np.ascontiguousarray(slices, dtype=np.float32))
+        named = dict(zip(self.description.outputs, said, strict=True))
+        return Outputs(named["logits"], named["probabilities"], named.get("class_map"), named.get("novelty"))
 
     def run_all(self, slices: Sequence[NDArray[np.float32]]) -> Outputs:
         """Run the graph on slices of any sizes, those of one size together; the outputs are in order."""
@@ -154,9 +193,26 @@ class Exported:
         order = [i for group in alike.values() for i in group]
         parts = [self.run(np.stack([slices[i] for i in group])) for group in alike.values()]
         back = np.argsort(order)
-        logits, probabilities, maps = zip(*parts, strict=True)
-        class_map = None if maps[0] is None else np.concatenate(maps)[back]
-        return Outputs(np.concatenate(logits)[back], np.concatenate(probabilities)[back], class_map)
+
+        def together(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+            return np.asarray(np.concatenate(arrays)[back])
+
+        logits, probabilities, maps, novelty = zip(*parts, strict=True)
+        return Outputs(
+            together(logits),
+            together(probabilities),
+            None if maps[0] is None else together(maps),
+            None if novelty[0] is None else together(novelty),
+        )
+
+    def look(self, image: Image) -> Look:
+        """Return everything that is asked of an image: what the graph takes, and what a calibrated model looks at."""
+        taken = self.take(image)
+        if self.description.calibration is None:
+            return Look(taken, None, ())
+        is_prepared = self.description.input == "prepared"
+        prepared = taken.astype(np.uint8) if is_prepared else prepare(image, self.description.preprocess)
+        return Look(taken, thumbnails(prepared[None])[0], find_faults(measure(image)))
 
 
 def predict_exported(
@@ -167,7 +223,7 @@ def predict_exported(
     keep_going: bool = False,
     progress: Progress | None = None,
 ) -> Predictions:
-    """Classify slices, as :func:`gyrus.predict` does with torch.
+    """Classify slices, and judge them where the model is calibrated, as :func:`gyrus.predict` does with torch.
 
     Args:
         model: from :meth:`Exported.load`.
@@ -179,21 +235,23 @@ def predict_exported(
     Raises:
         InputError: a file cannot be read and ``keep_going`` is off.
     """
-    logits = np.full((len(records), len(model.classes)), np.nan, dtype=np.float32)
-    reasons = [""] * len(records)
+    seen = Observed.nothing(len(records), len(model.classes))
     start = 0
-    for chunk, taken in read_ahead(records, lambda r: model.take(r.read()), batch_size, keep_going=keep_going):
-        readable = {start + i: pixels for i, pixels in enumerate(taken) if not isinstance(pixels, InputError)}
-        if readable:
-            logits[list(readable)] = model.run_all(list(readable.values())).logits
-        for i, error in enumerate(taken):
-            if isinstance(error, InputError):
-                reasons[start + i] = str(error)
+    for chunk, looks in read_ahead(records, lambda r: model.look(r.read()), batch_size, keep_going=keep_going):
+        found = {start + i: look for i, look in enumerate(looks) if not isinstance(look, InputError)}
+        if found:
+            rows, said = list(found), model.run_all([look.taken for look in found.values()])
+            seen.logits[rows] = said.logits
+            if said.novelty is not None:
+                seen.novelty[rows] = said.novelty
+        for row, look in found.items():
+            if look.small is not None:
+                seen.small[row], seen.faults[row] = look.small, look.faults
+        seen.errors |= {start + i: str(look) for i, look in enumerate(looks) if isinstance(look, InputError)}
         start += len(chunk)
         if progress:
             progress("predicting", start, len(records))
-    status = [UNREADABLE if reason else OK for reason in reasons]
-    return Predictions.of_records(model.classes, records, logits, status, reasons)
+    return answers(model.classes, records, seen, model.description.calibration, model.reference)
 
 
 def is_exported(folder: Path) -> bool:
@@ -219,9 +277,9 @@ def graph_input(preprocess: Preprocess) -> GraphInput:
     return "pixels" if preprocess.crop == "none" and preprocess.background == "keep" else "prepared"
 
 
-def output_names(has_class_map: bool) -> tuple[str, ...]:
+def output_names(*, has_class_map: bool, calibrated: bool) -> tuple[str, ...]:
     """Return the names of a graph's outputs, in order."""
-    return ("logits", "probabilities", *(["class_map"] if has_class_map else []))
+    return ("logits", "probabilities", *(["class_map"] * has_class_map), *(["novelty"] * calibrated))
 
 
 def import_engine(engine: str) -> ModuleType:
@@ -282,8 +340,9 @@ def _read(folder: Path) -> Description:
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise InputError(f"{path}: {where}: {error.errors()[0]['msg']}: restore the file as it was exported") from None
-    if GRAPHS[description.engine] not in description.files:
-        raise InputError(f"{path} names no {GRAPHS[description.engine]} among its files: restore it as it was exported")
+    for name in (GRAPHS[description.engine], *([THUMBNAILS] if description.calibration else [])):
+        if name not in description.files:
+            raise InputError(f"{path} names no {name} among its files: restore it as it was exported")
     return description
 
 

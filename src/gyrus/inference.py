@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,39 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gyrus.appearance import Fault, find_faults, measure
-from gyrus.certainty import Calibration
-from gyrus.certainty.conformal import prediction_sets
-from gyrus.certainty.novelty import THUMBNAIL, novelty, thumbnails, turned
-from gyrus.certainty.temperature import softmax
+from gyrus.certainty.novelty import novelty, thumbnails
 from gyrus.features import embed_records
 from gyrus.io import Image
 from gyrus.loading import Progress, batches
 from gyrus.models import Classifier
+from gyrus.models.classifier import averaged
 from gyrus.models.folding import in_parts
-from gyrus.predictions import OK, REFUSED, UNREADABLE, Certainty, Predictions
+from gyrus.predictions import OK, Predictions
 from gyrus.records import Record
-from gyrus.refusal import judge
-
-
-@dataclass(eq=False)
-class Observed:
-    """What one pass over N slices gave; rows of unreadable ones are NaN, zeros, or empty.
-
-    Attributes:
-        logits: (N, C) float32.
-        errors: index -> the sentence that says why a slice could not be read.
-        features: (N, D) float32 of the last features, averaged over the map; like what follows, only if asked for.
-        small: (N, 24, 24) uint8 of the slices as the network sees them.
-        faults: of each picture.
-        maps: (N, h, w) float32, raw, of the predicted class; empty where the model has no class map.
-    """
-
-    logits: NDArray[np.float32]
-    errors: dict[int, str] = field(default_factory=dict)
-    features: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
-    small: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, THUMBNAIL, THUMBNAIL), dtype=np.uint8))
-    faults: list[tuple[Fault, ...]] = field(default_factory=list)
-    maps: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0, 0), dtype=np.float32))
+from gyrus.refusal import Observed, answers
 
 
 def predict(
@@ -74,14 +50,10 @@ def predict(
     seen = observe(
         model, records, whole=calibration is not None, batch_size=batch_size, keep_going=keep_going, progress=progress
     )
-    status = [UNREADABLE if i in seen.errors else OK for i in range(len(records))]
-    reasons = [seen.errors.get(i, "") for i in range(len(records))]
-    certainty = None
-    if calibration is not None:
-        certainty = _judged(model, calibration, seen, status, reasons)
-    return Predictions.of_records(
-        model.classes, records, seen.logits, status, reasons, statement=statement, certainty=certainty
-    )
+    read = seen.readable
+    if calibration is not None and read:
+        seen.novelty[read] = novelty(calibration.novelty, model.reference, seen.features[read], seen.logits[read])
+    return answers(model.classes, records, seen, calibration, model.reference, statement=statement)
 
 
 def observe(
@@ -109,9 +81,7 @@ def observe(
         InputError: a file cannot be read and ``keep_going`` is off.
     """
     n = len(records)
-    seen = Observed(np.full((n, len(model.classes)), np.nan, dtype=np.float32))
-    if whole:
-        seen.small, seen.faults = np.zeros((n, THUMBNAIL, THUMBNAIL), dtype=np.uint8), [()] * n
+    seen = Observed.nothing(n, len(model.classes))
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
     try:
@@ -131,8 +101,8 @@ def observe(
                     features = in_parts(model.features, model.normalise(torch.from_numpy(batch.slices)))
                     seen.logits[rows] = model.finish(features).float().cpu().numpy()
                     maps = _predicted_maps(model, features, seen.logits[rows]) if whole else None
-                    pooled = (features.mean(dim=(2, 3)) if features.ndim == 4 else features).float().cpu().numpy()
             if rows and whole:
+                pooled = averaged(features).float().cpu().numpy()
                 if not seen.features.size:
                     seen.features = np.full((n, pooled.shape[1]), np.nan, dtype=np.float32)
                 seen.features[rows] = pooled
@@ -161,25 +131,6 @@ def _predicted_maps(model: Classifier, features: Tensor, logits: NDArray[np.floa
 
 def _faults(image: Image) -> tuple[Fault, ...]:
     return find_faults(measure(image))
-
-
-def _judged(
-    model: Classifier, calibration: Calibration, seen: Observed, status: list[str], reasons: list[str]
-) -> Certainty:
-    """Return what a calibrated model adds, and fill in the status and reason of every readable slice."""
-    n = len(status)
-    read = [i for i in range(n) if i not in seen.errors]
-    strange = np.full(n, np.nan)
-    sets: list[tuple[str, ...] | None] = [None] * n
-    if read:
-        strange[read] = novelty(calibration.novelty, model.reference, seen.features[read], seen.logits[read])
-        upside_down = turned(model.reference, seen.small[read])
-        members = prediction_sets(softmax(seen.logits[read], calibration.temperature), calibration.least(model.classes))
-        for i, flip, row in zip(read, upside_down, members, strict=True):
-            chosen = tuple(c for c, member in zip(model.classes, row, strict=True) if member)
-            status[i], reasons[i] = judge(calibration, seen.faults[i], float(strange[i]), float(flip), chosen)
-            sets[i] = None if status[i] == REFUSED else chosen
-    return Certainty(calibration.coverage, np.full(n, calibration.temperature), strange, tuple(sets))
 
 
 def predict_frozen(

@@ -1,17 +1,104 @@
-"""From what was seen of a slice to a status and its reason in words: answered, flagged, or refused."""
+"""From what was seen of slices to predictions: a status and its reason in words, answered, flagged, or refused.
+
+No torch here: what was seen may come from torch or from an exported graph, and is judged alike.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gyrus.appearance import Fault
 from gyrus.appearance.faults import BLANK, BLOCKY, COLOURED, INVERTED, MONTAGE, WHITE_RING
 from gyrus.certainty import Calibration
-from gyrus.predictions import FLAGGED, OK, REFUSED
+from gyrus.certainty.conformal import prediction_sets
+from gyrus.certainty.novelty import THUMBNAIL, Reference, turned
+from gyrus.certainty.temperature import softmax
+from gyrus.predictions import FLAGGED, OK, REFUSED, UNREADABLE, Certainty, Predictions
+from gyrus.records import Record
 
 REFUSES = MappingProxyType({BLANK: 0.0, MONTAGE: 0.0, INVERTED: 0.0, WHITE_RING: 0.0, COLOURED: 1.0, BLOCKY: 0.0})
 """Fault -> the degree from which on it refuses a picture: a few coloured letters do not, a colour photograph does."""
+
+
+@dataclass(eq=False)
+class Observed:
+    """What one pass over N slices gave; rows of unreadable ones are NaN, zeros, or empty.
+
+    Attributes:
+        logits: (N, C) float32.
+        errors: index -> the sentence that says why a slice could not be read.
+        features: (N, D) float32 of the last features, averaged over the map; (0, 0) where they were not kept.
+        small: (N, 24, 24) uint8 of the slices as the network sees them; like what follows, only if asked for.
+        faults: of each picture.
+        novelty: (N,) the score of a calibrated model.
+        maps: (N, h, w) float32, raw, of the predicted class; empty where the model has no class map.
+    """
+
+    logits: NDArray[np.float32]
+    errors: dict[int, str] = field(default_factory=dict)
+    features: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
+    small: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, THUMBNAIL, THUMBNAIL), dtype=np.uint8))
+    faults: list[tuple[Fault, ...]] = field(default_factory=list)
+    novelty: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    maps: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0, 0), dtype=np.float32))
+
+    @classmethod
+    def nothing(cls, slices: int, classes: int) -> Observed:
+        """Return what is known of slices before they are looked at, for rows to be filled in."""
+        return cls(
+            np.full((slices, classes), np.nan, dtype=np.float32),
+            small=np.zeros((slices, THUMBNAIL, THUMBNAIL), dtype=np.uint8),
+            faults=[()] * slices,
+            novelty=np.full(slices, np.nan),
+        )
+
+    @property
+    def readable(self) -> list[int]:
+        """Indices of the slices that could be read."""
+        return [i for i in range(len(self.logits)) if i not in self.errors]
+
+
+def answers(
+    classes: tuple[str, ...],
+    records: Sequence[Record],
+    seen: Observed,
+    calibration: Calibration | None,
+    reference: Reference,
+    *,
+    statement: str = "",
+) -> Predictions:
+    """Return what is said of slices, judged where the model is calibrated.
+
+    Args:
+        classes: C names, in the order of the logits.
+        records: N slices.
+        seen: of them; with a calibration everything but the features, else the logits and errors alone.
+        calibration: of the model, or None.
+        reference: what a calibrated model compares with, of which the ``thumbnails`` are used.
+        statement: the split the slices come from, kept with the result.
+    """
+    status = [UNREADABLE if i in seen.errors else OK for i in range(len(records))]
+    reasons = [seen.errors.get(i, "") for i in range(len(records))]
+    certainty = None
+    if calibration is not None:
+        sets: list[tuple[str, ...] | None] = [None] * len(records)
+        read = seen.readable
+        upside_down = turned(reference, seen.small[read])
+        members = prediction_sets(softmax(seen.logits[read], calibration.temperature), calibration.least(classes))
+        for i, flip, row in zip(read, upside_down, members, strict=True):
+            chosen = tuple(c for c, member in zip(classes, row, strict=True) if member)
+            status[i], reasons[i] = judge(calibration, seen.faults[i], float(seen.novelty[i]), float(flip), chosen)
+            sets[i] = None if status[i] == REFUSED else chosen
+        temperatures = np.full(len(records), calibration.temperature)
+        certainty = Certainty(calibration.coverage, temperatures, seen.novelty, tuple(sets))
+    return Predictions.of_records(
+        classes, records, seen.logits, status, reasons, statement=statement, certainty=certainty
+    )
 
 
 def refusing_kinds(faults: Sequence[Fault]) -> frozenset[str]:

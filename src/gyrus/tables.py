@@ -314,11 +314,14 @@ def export(value: Mapping[str, Any]) -> Lines:
         "labelled": "slices with a true class of the model's",
         "accuracy_torch": "accuracy of torch",
         "accuracy_exported": "accuracy of the graph",
+        "novelty_difference": "largest difference of the novelty score, of its size",
+        "same_answer": "share with the same status and set",
     }
     columns = [value["parity"], *([value["int8"]] if value["int8"] else [])]
     rows = [[said, *(_measured(column[name]) for column in columns)] for name, said in names.items()]
     head = ["against torch", "float32", *(["int8"] if value["int8"] else [])]
-    return [table("Parity", head, rows), f"{value['engine']} graph in {value['out']}, which takes {value['input']}"]
+    lines = [table("Parity", head, rows), f"{value['engine']} graph in {value['out']}, which takes {value['input']}"]
+    return [*lines, *([value["int8"]["warning"]] if value["int8"] and value["int8"]["warning"] else [])]
 
 
 def _measured(value: float | int | None) -> str | None:

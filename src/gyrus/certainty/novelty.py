@@ -129,8 +129,9 @@ def _mahalanobis(reference: Reference, features: NDArray[np.float64]) -> NDArray
     for mean in means:
         offset = features - mean
         along = offset @ directions.T
-        beside = np.maximum((offset**2).sum(axis=1) - (along**2).sum(axis=1), 0)
-        distances.append((along**2 / spread).sum(axis=1) + beside / rest[0])
+        # Not |offset|^2 - |along|^2: the directions are rounded, and where little is left that is all rounding.
+        beside = offset - along @ directions
+        distances.append((along**2 / spread).sum(axis=1) + (beside**2).sum(axis=1) / rest[0])
     return np.asarray(np.min(distances, axis=0))
 
 

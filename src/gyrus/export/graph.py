@@ -1,4 +1,4 @@
-"""The graph that is exported: preprocessing, network, class map and pooling in one module, and its ONNX file."""
+"""The graph that is exported: preprocessing, network, class map, pooling, novelty in one module, and its ONNX file."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gyrus.certainty.novelty import NEIGHBOUR, Reference, Score
 from gyrus.errors import MissingExtraError
 from gyrus.exported import graph_input, output_names
 from gyrus.models import Classifier
 from gyrus.models.attention import CamAttention
-from gyrus.models.classifier import pool
+from gyrus.models.classifier import averaged, pool
 from gyrus.preprocess import Preprocess
 
 OPSET = 18
@@ -24,32 +26,86 @@ OPSET = 18
 class Graph(nn.Module):
     """What :func:`gyrus.predict` and ``cam`` do for a batch of slices of one size, in one module.
 
+    A calibrated model's temperature divides the logits before the softmax (Guo et al. 2017, eq. 9), and its novelty
+    score is one output more.
+
     Args:
         model: in evaluation mode.
-        temperature: the logits are divided by it before the softmax (Guo et al. 2017, eq. 9).
     """
 
-    def __init__(self, model: Classifier, temperature: float = 1.0) -> None:
+    def __init__(self, model: Classifier) -> None:
         super().__init__()
         self.model = model
-        self.temperature = temperature
+        calibration = model.spec.calibration
+        self.temperature = 1.0 if calibration is None else calibration.temperature
+        self.novelty = None if calibration is None else Novelty(calibration.novelty, model.reference)
         preprocess = model.spec.preprocess
         self.prepare = Preparation(preprocess) if graph_input(preprocess) == "pixels" else nn.Identity()
 
     def forward(self, slices: Tensor) -> tuple[Tensor, ...]:
-        """Map (N, H, W) float32 to (N, C) logits, (N, C) probabilities and, where there is one, an (N, C, h, w) map.
+        """Map (N, H, W) float32 to what :func:`gyrus.exported.output_names` names.
+
+        That is (N, C) logits, (N, C) probabilities, where there is one an (N, C, h, w) map, and of a calibrated model
+        an (N,) novelty score.
 
         Args:
             slices: pixels as read from files; or, for a model that looks for the head, slices in 0..255 from
                 :func:`gyrus.preprocess.prepare`.
         """
         features = self.model.features(self.model.normalise(self.prepare(slices)))
-        if not self.model.has_class_map:
+        more = []
+        if self.model.has_class_map:
+            class_map = self.model.class_map(features)
+            logits = pool(class_map, self.model.spec.pooling)
+            more.append(class_map)
+        else:
             logits = self.model.finish(features)
-            return logits, torch.softmax(logits / self.temperature, dim=1)
-        class_map = self.model.class_map(features)
-        logits = pool(class_map, self.model.spec.pooling)
-        return logits, torch.softmax(logits / self.temperature, dim=1), class_map
+        if self.novelty is not None:
+            more.append(self.novelty(averaged(features), logits))
+        return logits, torch.softmax(logits / self.temperature, dim=1), *more
+
+
+class Novelty(nn.Module):
+    """:func:`gyrus.certainty.novelty.novelty` in float32.
+
+    What would cancel there is arranged otherwise: how far a feature lies beside the kept directions is the length of
+    what they leave of it, not the difference of two lengths, which may be a millionth of either.
+
+    Args:
+        score: which one.
+        reference: from :func:`gyrus.certainty.novelty.learn_reference` for this score.
+    """
+
+    def __init__(self, score: Score, reference: Reference) -> None:
+        super().__init__()
+        self.score = score
+        arrays = {k: np.asarray(v, dtype=np.float64) for k, v in reference.items() if k != "thumbnails"}
+        if score == "mahalanobis":
+            arrays = {
+                "means": arrays["means"],
+                "directions": arrays["directions"],
+                "along": arrays["spread"] ** -0.5,
+                "beside": arrays["rest"] ** -0.5,
+            }
+        for name, values in arrays.items():
+            self.register_buffer(name, torch.from_numpy(values.astype(np.float32)))
+
+    def forward(self, features: Tensor, logits: Tensor) -> Tensor:
+        """Return (N,) of (N, D) features and (N, C) logits."""
+        if self.score == "mahalanobis":
+            means, directions = self.get_buffer("means"), self.get_buffer("directions")
+            offset = features[:, None] - means
+            along = offset @ directions.T
+            beside = offset - along @ directions
+            parts = (along * self.get_buffer("along")).square(), (beside * self.get_buffer("beside")).square()
+            return (parts[0].sum(dim=2) + parts[1].sum(dim=2)).amin(dim=1)
+        if self.score == "knn":
+            bank = self.get_buffer("bank")
+            lengths = features.square().sum(dim=1, keepdim=True).sqrt()
+            near = features / lengths.clamp(min=torch.finfo(torch.float32).tiny) @ bank.T
+            tenth = torch.topk(near, min(NEIGHBOUR, len(bank)), dim=1).values[:, -1]
+            return (2 - 2 * tenth).clamp(min=0).sqrt()
+        return -torch.logsumexp(logits, dim=1)
 
 
 class Preparation(nn.Module):
@@ -142,13 +198,12 @@ def _nearest_pair(length: int, size: int) -> Tensor:
     return ((pixel == first) * (length - share) + (pixel == second) * share) / length
 
 
-def write_onnx(model: Classifier, path: Path, *, temperature: float = 1.0) -> None:
+def write_onnx(model: Classifier, path: Path) -> None:
     """Write a model's :class:`Graph` as one ONNX file.
 
     Args:
         model: on the CPU, in evaluation mode.
         path: the file.
-        temperature: see :class:`Graph`.
 
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
@@ -160,14 +215,15 @@ def write_onnx(model: Classifier, path: Path, *, temperature: float = 1.0) -> No
         raise MissingExtraError("onnx or onnxscript, which writes the graph,", "export") from None
     preprocess = model.spec.preprocess
     kind, side = graph_input(preprocess), preprocess.size
+    names = output_names(has_class_map=model.has_class_map, calibrated=model.spec.calibration is not None)
     moving = {0: torch.export.Dim("batch")}
     if kind == "pixels":
         moving |= {1: torch.export.Dim("height"), 2: torch.export.Dim("width")}
     # Two slices of uneven sides, since the exporter takes a 1, and sides that are equal, for fixed.
     example = torch.zeros(2, side, side) if kind == "prepared" else torch.zeros(2, side + 8, side + 3)
     program: Any = torch.onnx.export(
-        Graph(_switched(model), temperature).eval(), (example,), dynamo=True, opset_version=OPSET,
-        dynamic_shapes=(moving,), input_names=[kind], output_names=list(output_names(model.has_class_map)),
+        Graph(_switched(model)).eval(), (example,), dynamo=True, opset_version=OPSET,
+        dynamic_shapes=(moving,), input_names=[kind], output_names=list(names),
         optimize=True, verbose=False,
     )  # fmt: skip
     written = program.model_proto

@@ -1,18 +1,21 @@
-"""How far an exported graph is from torch, on real slices."""
+"""How far an exported graph, and what is concluded from it, are from torch, on real slices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from gyrus.evaluate.agreement import rank_correlation
-from gyrus.exported import BATCH, Exported, Outputs
+from gyrus.exported import BATCH, Exported, Outputs, predict_exported
+from gyrus.inference import predict
 from gyrus.loading import Progress, read_ahead
 from gyrus.models import Classifier
+from gyrus.predictions import Certainty, Predictions
 from gyrus.preprocess import prepare_all
 from gyrus.records import Record
 
@@ -34,6 +37,9 @@ class Parity:
         labelled: slices whose true class is known and among the model's.
         accuracy_torch: share of these that torch predicts; None without any.
         accuracy_exported: share of these that the graph predicts.
+        novelty_difference: the largest between two novelty scores, as a share of torch's score, its limit or 1,
+            whichever is largest; like what follows None where the model is not calibrated.
+        same_answer: the share of slices with the same status and the same set of classes.
     """
 
     slices: int
@@ -45,12 +51,14 @@ class Parity:
     labelled: int
     accuracy_torch: float | None
     accuracy_exported: float | None
+    novelty_difference: float | None = None
+    same_answer: float | None = None
 
 
 def compare(
     model: Classifier, exported: Exported, records: Sequence[Record], *, progress: Progress | None = None
 ) -> Parity:
-    """Run both on the same slices, each with its own preprocessing.
+    """Run both on the same slices, each with its own preprocessing; a calibrated model also as it is used, to the end.
 
     Args:
         model: on the CPU, in evaluation mode.
@@ -62,7 +70,8 @@ def compare(
         InputError: a slice cannot be read.
     """
     pairs: list[Pair] = []
-    temperature, done = exported.description.temperature, 0
+    calibration, done = model.spec.calibration, 0
+    temperature = 1.0 if calibration is None else calibration.temperature
     for chunk, read in read_ahead(records, Record.read, BATCH):
         images = [image for image in read if not isinstance(image, Exception)]  # all, since the others raise
         slices = torch.from_numpy(prepare_all(images, model.spec.preprocess))
@@ -71,7 +80,21 @@ def compare(
         done += len(chunk)
         if progress:
             progress("checking", done, len(records))
-    return _parity(pairs, [r.label for r in records], model.classes)
+    parity = _parity(pairs, [r.label for r in records], model.classes)
+    if calibration is None:
+        return parity
+    said = predict(model, records, progress=progress), predict_exported(exported, records, progress=progress)
+    difference, same = _answered(*said, calibration.novelty_limit)
+    return replace(parity, novelty_difference=difference, same_answer=same)
+
+
+def _answered(ours: Predictions, theirs: Predictions, limit: float) -> tuple[float, float]:
+    """Return the largest difference of the novelty scores, and the share of slices answered alike."""
+    mine, its = (cast(Certainty, p.certainty) for p in (ours, theirs))
+    scale = np.maximum(np.abs(mine.novelty), max(abs(limit), 1))
+    said = ([(row["status"], row["set"]) for row in p.rows()] for p in (ours, theirs))
+    same = float(np.mean([a == b for a, b in zip(*said, strict=True)]))
+    return _furthest(mine.novelty / scale, its.novelty / scale), same
 
 
 def _by_torch(model: Classifier, slices: torch.Tensor, temperature: float) -> Outputs:
@@ -101,7 +124,7 @@ def _parity(pairs: Sequence[Pair], labels: Sequence[str | None], classes: Sequen
     )
 
 
-def _furthest(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+def _furthest(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
     """Return the largest difference; infinity where only one of two numbers is finite."""
     difference = np.abs(first.astype(np.float64) - second)
     return float(np.nan_to_num(difference, nan=np.inf).max())

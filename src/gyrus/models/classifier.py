@@ -175,6 +175,11 @@ def no_class_map(spec: ModelSpec) -> str:
     return f"this {spec.architecture} ends in dense layers, so it has no class map and no cam: use gradcam instead"
 
 
+def averaged(features: Tensor) -> Tensor:
+    """Return (N, D) of what :meth:`Classifier.features` gives, averaged over the map: what strangeness is told by."""
+    return features.mean(dim=(2, 3)) if features.ndim == 4 else features
+
+
 def pool(class_map: Tensor, pooling: Pooling) -> Tensor:
     """Pool a (N, classes, h, w) class map to (N, classes) logits; see :class:`Classifier` for the two formulas."""
     if pooling == "avg":
