@@ -152,6 +152,9 @@ def calibrated(exported: Exports, tmp_path_factory: pytest.TempPathFactory) -> E
         "novelty": "mahalanobis",
         "novelty_limit": float(scores[place : place + 2].mean()),
         "turned_limit": 0.2,
+        "cut": "maximum:0.5",
+        "cut_slices": 12,
+        "cut_iou": 0.4,
         "thresholds": {"glioma": 0.3, "meningioma": 0.3},
         "persons_per_class": {"glioma": 4, "meningioma": 4},
     }

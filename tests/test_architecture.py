@@ -16,7 +16,19 @@ SOURCE = ROOT / "src" / "gyrus"
 
 # From the ground up. What stands on one floor does not know of each other; imports inside functions count too.
 FLOORS = (
-    {"_version", "augment", "confusion", "errors", "findings", "guides", "headline", "intervals", "regions", "titles"},
+    {
+        "_version",
+        "augment",
+        "confusion",
+        "errors",
+        "findings",
+        "guides",
+        "headline",
+        "intervals",
+        "regions",
+        "titles",
+        "shipped",
+    },
     {"artifacts", "devices", "epochs", "io", "options", "page", "thresholds"},
     {"certainty", "geometry", "preprocess", "records"},
     {"appearance", "baselines", "datasets", "loading", "maps", "models", "predictions"},
@@ -25,7 +37,7 @@ FLOORS = (
         "trainconfig",
     },
     {"exported", "groups", "inference", "tables"},
-    {"engines", "joining", "splits"},
+    {"drawings", "engines", "joining", "splits"},
     {"audit", "data_verbs", "rundata", "training"},
     {"evaluate", "report", "stages"},
     {"calibrate", "catalogue", "demo", "export", "leaderboard"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -18,13 +19,15 @@ from gyrus.certainty.novelty import SCORES
 from gyrus.errors import InputError
 from gyrus.evaluate import evaluate_run
 from gyrus.models import load_model
+from gyrus.models.classifier import pool
 from gyrus.predictions import Predictions
-from gyrus.preprocess import frame_of
+from gyrus.preprocess import frame_of, prepare
+from gyrus.records import Record
 from gyrus.report import write_report
 from gyrus.rundata import open_run_data
 from gyrus.splits import Split
 from gyrus.stages import explain_run, predict_files, predict_run
-from gyrus.thresholds import learn
+from gyrus.thresholds import find_threshold, learn
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,20 @@ def predicted(calibrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Pre
     out = tmp_path_factory.mktemp("predicted") / "predict"
     predict_run(calibrated, out=out, device="cpu")
     return Predictions.load(out / "predictions.json")
+
+
+def class_maps(run: Path, part: str) -> Iterator[tuple[Record, np.ndarray]]:
+    """Yield the slices of a part, each with the class map of its predicted class laid over it."""
+    data, split = open_run_data(run)
+    model = load_model(run / "model")
+    for record in data.select(split.part(part)):
+        image = record.read()
+        with torch.no_grad():
+            evidence = model.class_map(
+                model.features(model.normalise(torch.from_numpy(prepare(image, model.spec.preprocess))[None]))
+            )[0]
+            best = int(pool(evidence[None], model.spec.pooling).argmax())
+        yield record, frame_of(image, model.spec.preprocess).place(evidence[best].numpy())
 
 
 class TestFiles:
@@ -75,19 +92,15 @@ class TestFiles:
         assert sum(found.persons_per_class.values()) == found.persons
 
     def test_the_outline_is_cut_where_it_overlaps_most_on_the_validation_part(
-        self, trained: Path, calibrated: Path, tmp_path: Path
+        self, trained: Path, calibrated: Path
     ) -> None:
         found = load_model(calibrated).spec.calibration
         assert found is not None
-        maps = explain_run(trained, part="val", methods=["cam"], out=tmp_path / "maps", device="cpu")
-        ((_, grids),) = ((k, v) for k, v in maps.arrays.items() if k.target == "predicted")
         placed, masks = [], []
-        data, _ = open_run_data(trained)
-        for i, grid in zip(maps.ids, grids, strict=True):
-            image = data[i].read()
-            mask = data[i].read_mask(image.shape)
+        for record, evidence in class_maps(trained, "val"):
+            mask = record.read_mask(evidence.shape)
             if mask is not None and mask.any():
-                placed.append(frame_of(image, maps.preprocess).place(grid))
+                placed.append(evidence)
                 masks.append(mask)
         best = learn(placed, masks)
         assert best.learned is not None
@@ -146,6 +159,25 @@ class TestPredictions:
             )  # fmt: skip
             assert predicted.certainty.sets[i] == expected
             assert (predicted.status[i] == "ok") == (predicted.reasons[i] == "")
+
+    def test_the_outline_is_measured_where_a_tumour_is_answered(
+        self, trained: Path, calibrated: Path, predicted: Predictions
+    ) -> None:
+        spec = load_model(calibrated).spec
+        assert spec.calibration is not None
+        marked = 0
+        for row, (_, evidence) in zip(predicted.rows(), class_maps(trained, "test"), strict=True):
+            if row["predicted"] in (None, "no_tumor"):
+                assert row["outline"] is None
+                continue
+            kept = find_threshold(str(spec.calibration.cut)).keep(evidence)
+            if row["outline"] is None:
+                assert kept.sum() < 20  # two ways of adding up the same map may part at its cut
+                continue
+            marked += 1
+            assert row["outline"]["area"] == pytest.approx(kept.sum(), abs=20)
+            assert row["outline"]["unit"] == "px"
+        assert marked > 2
 
     def test_one_slice_is_judged_as_among_many(
         self, calibrated: Path, tiny_phantom: Path, predicted: Predictions

@@ -78,10 +78,15 @@ class TestCalibrated:
             assert re.sub("[0-9.e+]+", "#", mine["reason"]) == re.sub("[0-9.e+]+", "#", its["reason"])
             if mine["probabilities"] is not None:
                 assert its["probabilities"] == pytest.approx(mine["probabilities"], abs=5e-3)
+            assert (mine["outline"] is None) == (its["outline"] is None)
+            if mine["outline"] is not None:
+                assert its["outline"]["area"] == pytest.approx(mine["outline"]["area"], rel=0.05)
+                assert its["outline"]["unit"] == mine["outline"]["unit"] == "px"
             if mine["novelty"] is None:
                 assert its["novelty"] is None
             else:
                 assert its["novelty"] == pytest.approx(mine["novelty"], rel=1e-3, abs=1e-3 * limit)
+        assert sum(row["outline"] is not None for row in ours.rows()) > 5
         reasons = " ".join(theirs.reasons)
         for words in ("Upside down", "Unlike the slices", "Noise alone", "none can be left out", "cut.png"):
             assert words in reasons

@@ -55,7 +55,7 @@ def test_a_row_has_the_documented_fields(table: Predictions) -> None:
     first, _, unreadable = table.rows()
     assert list(first) == [
         *("file", "id", "patient", "label", "predicted", "probabilities", "set", "status", "reason"),
-        *("logits", "temperature", "novelty"),
+        *("logits", "temperature", "novelty", "outline"),
     ]
     assert (first["set"], first["temperature"], first["novelty"], first["reason"]) == (None, None, None, "")
     assert first["logits"] == {"glioma": 1.0, "meningioma": 3.0, "pituitary": 0.5}
@@ -164,6 +164,21 @@ class TestCertainty:
         assert list(rows[0])[-4:] == ["set", "novelty", "status", "reason"]
         assert (rows[0]["set"], rows[0]["status"]) == ("glioma|meningioma", "flagged")
         assert (rows[1]["set"], rows[1]["p_glioma"], rows[1]["reason"]) == ("", "", "strange")
+
+    def test_outlines_are_kept_and_joined(self, calibrated: Predictions, tmp_path: Path) -> None:
+        outline = {"box": [1, 2, 3, 5], "area": 4.0, "diameter": 3.25, "unit": "mm"}
+        marked = replace(calibrated, outlines=(outline, None, None))
+        assert [row["outline"] for row in marked.rows()] == [outline, None, None]
+        marked.save(tmp_path / "p.json")
+        got = Predictions.load(tmp_path / "p.json")
+        assert (got.outlines, got.to_dict()["outlined"]) == ((outline, None, None), True)
+        marked.save(tmp_path / "p.csv")
+        with (tmp_path / "p.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert [(row["diameter"], row["unit"]) for row in rows] == [("3.25", "mm"), ("", ""), ("", "")]
+        assert joined([marked, marked]).outlines == (outline, None, None) * 2
+        assert joined([marked, calibrated]).outlines is None
+        assert Predictions.load(tmp_path / "p.json").rows() == marked.rows()
 
     def test_joined(self, calibrated: Predictions, table: Predictions) -> None:
         both = joined([calibrated, calibrated])

@@ -25,9 +25,9 @@ from gyrus.errors import InputError, MissingExtraError
 from gyrus.io import Image
 from gyrus.loading import Progress, read_ahead
 from gyrus.predictions import Predictions
-from gyrus.preprocess import Preprocess, prepare
+from gyrus.preprocess import Preprocess, frame_of, prepare
 from gyrus.records import Record
-from gyrus.refusal import Observed, answers
+from gyrus.refusal import Observed, Place, answers
 
 SCHEMA = "gyrus.export/1"
 DESCRIPTION, THUMBNAILS = "export.json", "thumbnails.safetensors"
@@ -117,11 +117,13 @@ class Look(NamedTuple):
         taken: (H, W) float32, what the graph takes.
         small: (24, 24) uint8 of the slice as the network sees it; like what follows, of a calibrated model alone.
         faults: of the picture.
+        place: of the network's square on it.
     """
 
     taken: NDArray[np.float32]
     small: NDArray[np.uint8] | None
     faults: tuple[Fault, ...]
+    place: Place | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,10 +211,11 @@ class Exported:
         """Return everything that is asked of an image: what the graph takes, and what a calibrated model looks at."""
         taken = self.take(image)
         if self.description.calibration is None:
-            return Look(taken, None, ())
+            return Look(taken, None, (), None)
         is_prepared = self.description.input == "prepared"
         prepared = taken.astype(np.uint8) if is_prepared else prepare(image, self.description.preprocess)
-        return Look(taken, thumbnails(prepared[None])[0], find_faults(measure(image)))
+        place = Place(frame_of(image, self.description.preprocess), image.spacing)
+        return Look(taken, thumbnails(prepared[None])[0], find_faults(measure(image)), place)
 
 
 def predict_exported(
@@ -244,9 +247,11 @@ def predict_exported(
             seen.logits[rows] = said.logits
             if said.novelty is not None:
                 seen.novelty[rows] = said.novelty
+                if said.class_map is not None:
+                    seen.keep_maps(rows, said.class_map[np.arange(len(rows)), said.logits.argmax(axis=1)])
         for row, look in found.items():
-            if look.small is not None:
-                seen.small[row], seen.faults[row] = look.small, look.faults
+            if look.small is not None and look.place is not None:
+                seen.small[row], seen.faults[row], seen.places[row] = look.small, look.faults, look.place
         seen.errors |= {start + i: str(look) for i, look in enumerate(looks) if isinstance(look, InputError)}
         start += len(chunk)
         if progress:

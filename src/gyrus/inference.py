@@ -19,8 +19,9 @@ from gyrus.models import Classifier
 from gyrus.models.classifier import averaged
 from gyrus.models.folding import in_parts
 from gyrus.predictions import OK, Predictions
+from gyrus.preprocess import frame_of
 from gyrus.records import Record
-from gyrus.refusal import Observed, answers
+from gyrus.refusal import Observed, Place, answers
 
 
 def predict(
@@ -80,18 +81,22 @@ def observe(
     Raises:
         InputError: a file cannot be read and ``keep_going`` is off.
     """
-    n = len(records)
+    n, spec = len(records), model.spec.preprocess
     seen = Observed.nothing(n, len(model.classes))
+
+    def look(image: Image) -> tuple[tuple[Fault, ...], Place]:
+        return find_faults(measure(image)), Place(frame_of(image, spec), image.spacing)
+
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
     try:
         start = 0
         for batch in batches(
             records,
-            model.spec.preprocess,
+            spec,
             batch_size,
             keep_going=keep_going,
-            note=_faults if whole else None,
+            note=look if whole else None,
             what=what,
             progress=progress,
         ):
@@ -100,7 +105,7 @@ def observe(
                 with torch.inference_mode():
                     features = in_parts(model.features, model.normalise(torch.from_numpy(batch.slices)))
                     seen.logits[rows] = model.finish(features).float().cpu().numpy()
-                    maps = _predicted_maps(model, features, seen.logits[rows]) if whole else None
+                    maps = predicted_maps(model, features, seen.logits[rows]) if whole else None
             if rows and whole:
                 pooled = averaged(features).float().cpu().numpy()
                 if not seen.features.size:
@@ -108,11 +113,9 @@ def observe(
                 seen.features[rows] = pooled
                 seen.small[rows] = thumbnails(batch.slices)
                 if maps is not None:
-                    if not seen.maps.size:
-                        seen.maps = np.full((n, *maps.shape[1:]), np.nan, dtype=np.float32)
-                    seen.maps[rows] = maps
-                for row, faults in zip(rows, batch.notes, strict=True):
-                    seen.faults[row] = faults
+                    seen.keep_maps(rows, maps)
+                for row, (faults, place) in zip(rows, batch.notes, strict=True):
+                    seen.faults[row], seen.places[row] = faults, place
             seen.errors |= {start + i: why for i, why in batch.errors.items()}
             start += len(batch.records)
     finally:
@@ -121,16 +124,19 @@ def observe(
     return seen
 
 
-def _predicted_maps(model: Classifier, features: Tensor, logits: NDArray[np.float32]) -> NDArray[np.float32] | None:
+def predicted_maps(model: Classifier, features: Tensor, logits: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Return the (N, h, w) class map of the class with the highest logit, bias and all; None where there is none.
+
+    Args:
+        model: a classifier.
+        features: (N, K, h, w) from its ``features``.
+        logits: (N, C) of these.
+    """
     if not model.has_class_map:
         return None
     predicted = torch.from_numpy(logits.argmax(axis=1)).to(features.device)
     chosen = model.class_map(features)[torch.arange(len(features), device=features.device), predicted]
     return np.asarray(chosen.float().cpu().numpy())
-
-
-def _faults(image: Image) -> tuple[Fault, ...]:
-    return find_faults(measure(image))
 
 
 def predict_frozen(

@@ -26,7 +26,9 @@ Seed = Annotated[int, typer.Option("--seed", help="Of every random draw.", min=0
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Moved = Annotated[Path | None, typer.Option("--data", help="The dataset, if it has moved since training.")]
 Part = Annotated[str, typer.Option("--part", help="Of the run's split: test, val or train.")]
-Model = Annotated[Path, typer.Option("--model", help="A model folder, or the run that trained it.")]
+FileModel = Annotated[
+    Path | None, typer.Option("--model", help="A model folder or a run; default, for PATHS: the model in the package.")
+]
 Methods = Annotated[str, typer.Option("--methods", help="Comma-separated; see `gyrus info`.")]
 Layers = Annotated[str | None, typer.Option("--layers", help="Comma-separated module names; default the last.")]
 Paths = Annotated[list[Path] | None, typer.Argument(help="Files, folders or datasets; none: the run's own part.")]

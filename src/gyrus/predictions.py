@@ -54,6 +54,9 @@ class Predictions:
         reasons: N sentences that say why, empty where the status is "ok".
         statement: the split the slices come from, in one sentence; empty where they come from none.
         certainty: of a calibrated model, or None.
+        outlines: of each slice the measures of the predicted class's map, cut as calibrated
+            (:meth:`gyrus.regions.Region.summary`); None where no tumour is answered or nothing lies above the cut.
+            None altogether of a model without a cut.
     """
 
     classes: tuple[str, ...]
@@ -66,6 +69,7 @@ class Predictions:
     reasons: tuple[str, ...]
     statement: str = ""
     certainty: Certainty | None = None
+    outlines: tuple[dict[str, Any] | None, ...] | None = None
 
     @classmethod
     def of_records(
@@ -78,6 +82,7 @@ class Predictions:
         *,
         statement: str = "",
         certainty: Certainty | None = None,
+        outlines: Sequence[dict[str, Any] | None] | None = None,
     ) -> Predictions:
         """Return the table of what was said about some records; arguments as the attributes."""
         return cls(
@@ -91,6 +96,7 @@ class Predictions:
             reasons=tuple(reasons),
             statement=statement,
             certainty=certainty,
+            outlines=None if outlines is None else tuple(outlines),
         )
 
     def __len__(self) -> int:
@@ -144,6 +150,7 @@ class Predictions:
             "logits": self._by_class(self.logits[i]),
             "temperature": None if certainty is None else float(certainty.temperature[i]),
             "novelty": strange if strange is not None and np.isfinite(strange) else None,
+            "outline": None if self.outlines is None else self.outlines[i],
         }
 
     def predicted_at(self, i: int) -> str | None:
@@ -162,6 +169,7 @@ class Predictions:
             "statement": self.statement,
             "calibrated": self.certainty is not None,
             "coverage": None if self.certainty is None else self.certainty.coverage,
+            "outlined": self.outlines is not None,
             "rows": self.rows(),
         }
 
@@ -175,10 +183,12 @@ class Predictions:
             writer = csv.writer(file)
             lead, end = ["file", "id", "patient", "label", "predicted"], ["status", "reason"]
             extra = [] if self.certainty is None else ["set", "novelty"]
+            extra += [] if self.outlines is None else ["diameter", "unit"]
             writer.writerow([*lead, *(f"p_{c}" for c in self.classes), *extra, *end])
             for row in self.rows():
                 shares = row["probabilities"] or dict.fromkeys(self.classes, "")
-                cells = row | {"set": "|".join(row["set"] or ())}
+                outline = row["outline"] or dict.fromkeys(("diameter", "unit"), "")
+                cells = row | {"set": "|".join(row["set"] or ())} | {n: outline[n] for n in ("diameter", "unit")}
                 writer.writerow([*(row[n] for n in lead), *shares.values(), *(cells[n] for n in (*extra, *end))])
         aside.replace(path)
 
@@ -207,6 +217,7 @@ class Predictions:
                 reasons=reasons,
                 statement=value["statement"],
                 certainty=_certainty(rows, value["coverage"]) if value.get("calibrated") else None,
+                outlines=tuple(r["outline"] for r in rows) if value.get("outlined") else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is no table of predictions ({error!r}): run `gyrus predict` again") from None
@@ -247,6 +258,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
     known = [c for c in found if c is not None]
     if known and (len(known) < len(found) or len({c.coverage for c in known}) > 1):
         raise InputError("the models are not all calibrated to the same coverage: calibrate the runs together")
+    marked = [p.outlines for p in parts if p.outlines is not None]
     return Predictions(
         classes=first.classes,
         ids=tuple(i for p in parts for i in p.ids),
@@ -258,6 +270,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
         reasons=tuple(r for p in parts for r in p.reasons),
         statement=first.statement,
         certainty=_joined(known) if known else None,
+        outlines=tuple(o for m in marked for o in m) if len(marked) == len(parts) else None,
     )
 
 

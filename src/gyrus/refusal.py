@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,21 @@ from gyrus.certainty.conformal import prediction_sets
 from gyrus.certainty.novelty import THUMBNAIL, Reference, turned
 from gyrus.certainty.temperature import softmax
 from gyrus.predictions import FLAGGED, OK, REFUSED, UNREADABLE, Certainty, Predictions
+from gyrus.preprocess import Frame
 from gyrus.records import Record
+from gyrus.regions import measure
+from gyrus.thresholds import find_threshold
 
+HEALTHY = "no_tumor"
 REFUSES = MappingProxyType({BLANK: 0.0, MONTAGE: 0.0, INVERTED: 0.0, WHITE_RING: 0.0, COLOURED: 1.0, BLOCKY: 0.0})
 """Fault -> the degree from which on it refuses a picture: a few coloured letters do not, a colour photograph does."""
+
+
+class Place(NamedTuple):
+    """Where the network's square lies on an image, and the image's (row, column) spacing in mm, if known."""
+
+    frame: Frame
+    spacing: tuple[float, float] | None
 
 
 @dataclass(eq=False)
@@ -37,6 +49,7 @@ class Observed:
         faults: of each picture.
         novelty: (N,) the score of a calibrated model.
         maps: (N, h, w) float32, raw, of the predicted class; empty where the model has no class map.
+        places: of each slice, where the network's square lies on it, and its spacing in mm, if known.
     """
 
     logits: NDArray[np.float32]
@@ -46,6 +59,7 @@ class Observed:
     faults: list[tuple[Fault, ...]] = field(default_factory=list)
     novelty: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     maps: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0, 0), dtype=np.float32))
+    places: dict[int, Place] = field(default_factory=dict)
 
     @classmethod
     def nothing(cls, slices: int, classes: int) -> Observed:
@@ -56,6 +70,12 @@ class Observed:
             faults=[()] * slices,
             novelty=np.full(slices, np.nan),
         )
+
+    def keep_maps(self, rows: Sequence[int], maps: NDArray[np.float32]) -> None:
+        """Fill in the maps of some rows, (len(rows), h, w)."""
+        if not self.maps.size:
+            self.maps = np.full((len(self.logits), *maps.shape[1:]), np.nan, dtype=np.float32)
+        self.maps[rows] = maps
 
     @property
     def readable(self) -> list[int]:
@@ -84,7 +104,7 @@ def answers(
     """
     status = [UNREADABLE if i in seen.errors else OK for i in range(len(records))]
     reasons = [seen.errors.get(i, "") for i in range(len(records))]
-    certainty = None
+    certainty, outlines = None, None
     if calibration is not None:
         sets: list[tuple[str, ...] | None] = [None] * len(records)
         read = seen.readable
@@ -96,9 +116,27 @@ def answers(
             sets[i] = None if status[i] == REFUSED else chosen
         temperatures = np.full(len(records), calibration.temperature)
         certainty = Certainty(calibration.coverage, temperatures, seen.novelty, tuple(sets))
+        outlines = _outlines(classes, seen, calibration, status)
     return Predictions.of_records(
-        classes, records, seen.logits, status, reasons, statement=statement, certainty=certainty
+        classes, records, seen.logits, status, reasons, statement=statement, certainty=certainty, outlines=outlines
     )
+
+
+def _outlines(
+    classes: tuple[str, ...], seen: Observed, calibration: Calibration, status: Sequence[str]
+) -> list[dict[str, Any] | None] | None:
+    """Return the measures of each answered tumour's outline; None of a model without a cut."""
+    if calibration.cut is None or not seen.maps.size:
+        return None
+    cut = find_threshold(calibration.cut)
+    found: list[dict[str, Any] | None] = []
+    for i, place in ((i, seen.places.get(i)) for i in range(len(status))):
+        answered = place is not None and status[i] in (OK, FLAGGED) and classes[seen.logits[i].argmax()] != HEALTHY
+        region = None
+        if answered and place is not None:
+            region = measure(cut.keep(place.frame.place(seen.maps[i])), place.spacing)
+        found.append(None if region is None else region.summary())
+    return found
 
 
 def refusing_kinds(faults: Sequence[Fault]) -> frozenset[str]:

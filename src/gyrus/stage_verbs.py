@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +13,10 @@ from gyrus.console import progress, show
 from gyrus.errors import InputError
 from gyrus.options import (
     Device,
+    FileModel,
     Json,
     Layers,
     Methods,
-    Model,
     Moved,
     Part,
     Paths,
@@ -27,6 +28,7 @@ from gyrus.options import (
     placeable,
     slices_of,
 )
+from gyrus.shipped import DEFAULT
 
 stage_app = typer.Typer()
 
@@ -69,11 +71,15 @@ def calibrate(
 
 @stage_app.command()
 def predict(
-    model: Model,
     paths: Paths = None,
+    model: FileModel = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="A .csv or .json file; without PATHS, a folder.", callback=placeable),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", help="A folder for one picture per slice, outline beside map.", callback=placeable),
     ] = None,
     plane: Plane = None,
     slices: Slices = "all",
@@ -91,16 +97,20 @@ def predict(
     from gyrus.artifacts import refuse_existing
     from gyrus.engines import choose_engine, predict_exported_files
 
+    model = _named(model, paths)
     _refuse_run_options(paths, part, data)
     exported = choose_engine(model, engine) != "torch"
+    if save and not paths:
+        raise InputError("--save draws the answers to files: name them, or see `gyrus report` for a run's own slices")
     if exported and not paths:
         raise InputError(f"{model} is an exported model, which has no split of its own: name files to classify")
     if paths and out:
         refuse_existing(out)
         if out.suffix.lower() not in (".csv", ".json"):
             raise InputError(f"{out} would be a table of unknown form: give it the suffix .csv or .json")
+    started = time.monotonic()
     with progress(quiet=quiet) as report:
-        if exported and paths:
+        if exported and paths and not save:
             made = predict_exported_files(
                 model, paths, plane=plane, slices=slices_of(slices), keep_going=keep_going, device=device,
                 progress=report,
@@ -109,7 +119,7 @@ def predict(
             from gyrus.stages import predict_files  # which loads torch
 
             made = predict_files(
-                model, paths, plane=plane, slices=slices_of(slices), keep_going=keep_going, device=device,
+                model, paths, plane=plane, slices=slices_of(slices), keep_going=keep_going, save=save, device=device,
                 progress=report,
             )  # fmt: skip
         else:
@@ -121,13 +131,17 @@ def predict(
     if paths and out:
         out.parent.mkdir(parents=True, exist_ok=True)
         made.save(out)
-    show(made.to_dict(), as_json=json, quiet=quiet, tables=tables.predictions(made))
+    lines = tables.predictions(made)
+    lines.append(f"{len(made)} slice{'s' * (len(made) != 1)} in {time.monotonic() - started:.2f} s")
+    if save:
+        lines.append(f"pictures: {save}")
+    show(made.to_dict(), as_json=json, quiet=quiet, tables=lines)
 
 
 @stage_app.command()
 def explain(
-    model: Model,
     paths: Paths = None,
+    model: FileModel = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="The folder to write; needed with PATHS.", callback=placeable)
     ] = None,
@@ -153,6 +167,7 @@ def explain(
     from gyrus.explain import DEFAULT_METHODS
     from gyrus.stages import explain_files, explain_run
 
+    model = _named(model, paths)
     _refuse_run_options(paths, part, data)
     if leaderboard:
         if paths or part != "test" or plane or slices != "all":
@@ -272,6 +287,17 @@ def _leaderboard(
         return build_leaderboard(
             model, out, settings=settings, data=data, resume=resume, device=device, progress=report
         )
+
+
+def _named(model: Path | None, paths: list[Path] | None) -> Path:
+    """Return the model, or for files that no model is named for, the one in the package.
+
+    Raises:
+        InputError: neither a model nor a file is named.
+    """
+    if model is None and not paths:
+        raise InputError("name files, for the model that comes with gyrus, or a run with --model")
+    return Path(DEFAULT) if model is None else model
 
 
 def _refuse_run_options(paths: list[Path] | None, part: str, data: Path | None) -> None:

@@ -11,6 +11,7 @@ from gyrus.artifacts import is_finished, read_json, refuse_existing, stage_folde
 from gyrus.datasets import open_dataset, records_in
 from gyrus.datasets.cases import Slices
 from gyrus.devices import pick_device
+from gyrus.drawings import save_drawings
 from gyrus.engines import choose_engine, predict_exported_files
 from gyrus.errors import InputError
 from gyrus.explain import DEFAULT_METHODS, explain_records
@@ -152,33 +153,43 @@ def predict_files(
     slices: Slices = "all",
     keep_going: bool = False,
     engine: str | None = None,
+    save: Path | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Predictions:
     """Classify image files, the slices of volumes, folders of them, or datasets.
 
     Args:
-        model: a model, its folder, the run that trained it, or the folder it was exported to.
+        model: a model, its folder, the run that trained it, the folder it was exported to, or "gyrus-base", the model
+            in the package.
         paths: what to classify; labels and patients are taken along from datasets.
         plane: of the slices of volumes; by default as acquired.
         slices: which ones of each volume: "all", "middle", or indices from 0.
         keep_going: give an unreadable file a row that says why, instead of raising.
         engine: "torch", "onnx" or "openvino"; by default what the model is for.
+        save: a folder to draw each answer into, see :func:`gyrus.drawings.save_drawings`; of a torch model.
         device: "cpu", "cuda", or "auto"; an exported model runs on the CPU.
         progress: called as work goes on.
 
     Raises:
-        InputError: nothing to classify, an unreadable file without ``keep_going``, an unusable model, or one that is
-            not for this engine.
+        InputError: nothing to classify, an unreadable file without ``keep_going``, an unusable model, one that is not
+            for this engine, or ``save`` exists.
         MissingExtraError: the engine is not installed.
     """
+    if save is not None:
+        refuse_existing(save)
     if isinstance(model, Path) and choose_engine(model, engine) != "torch":
+        if save is not None:
+            raise InputError(f"{model} is an exported model, of which gyrus draws no pictures: name its torch model")
         return predict_exported_files(
             model, paths, plane=plane, slices=slices, keep_going=keep_going, device=device, progress=progress
         )
     records = records_in(paths, plane, slices)
     loaded = model if isinstance(model, Classifier) else load_model(model, device=pick_device(device))
-    return predict(loaded, records, keep_going=keep_going, progress=progress)
+    made = predict(loaded, records, keep_going=keep_going, progress=progress)
+    if save is not None:
+        save_drawings(loaded, records, made, save, progress=progress)
+    return made
 
 
 def explain_run(

@@ -176,9 +176,16 @@ def predictions(made: Predictions) -> Lines:
         [r["file"], r["predicted"], *_shares(r["probabilities"], made.classes), r["label"]] for r in rows[:MOST_ROWS]
     ]
     if calibrated:
-        head = [*head[:-1], "set", "status", "label"]
+        sized = made.outlines is not None
+        head = [*head[:-1], "set", *(["diameter"] if sized else []), "status", "label"]
         shown = [
-            [*cells[:-1], None if r["set"] is None else ", ".join(r["set"]) or "none", r["status"], r["label"]]
+            [
+                *cells[:-1],
+                None if r["set"] is None else ", ".join(r["set"]) or "none",
+                *([_diameter(r["outline"])] if sized else []),
+                r["status"],
+                r["label"],
+            ]
             for cells, r in zip(shown, rows, strict=False)
         ]
     lines: Lines = [made.statement] if made.statement else []
@@ -189,6 +196,10 @@ def predictions(made: Predictions) -> Lines:
     told = [r for r in rows if r["status"] in (FLAGGED, REFUSED)]
     lines += [f"{r['status']}: {r['file']}: {r['reason']}" for r in told[:MOST_ROWS]]
     return lines + ([f"... and {len(told) - MOST_ROWS} more reasons"] if len(told) > MOST_ROWS else [])
+
+
+def _diameter(outline: Mapping[str, Any] | None) -> str | None:
+    return None if outline is None else f"{outline['diameter']:.0f} {outline['unit']}"
 
 
 def maps(made: Maps) -> Lines:

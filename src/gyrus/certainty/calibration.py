@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gyrus.certainty.novelty import Score
 
@@ -52,6 +52,12 @@ class Calibration(BaseModel):
     cut: str | None = None
     cut_slices: int = Field(default=0, ge=0)
     cut_iou: float | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.cut is None) != (self.cut_iou is None):
+            raise ValueError("a cut and the IoU it was chosen by come together")
+        return self
 
     def least(self, classes: tuple[str, ...]) -> NDArray[np.float64]:
         """Return the thresholds in the order of the classes, (C,)."""

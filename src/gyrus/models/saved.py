@@ -22,6 +22,7 @@ from gyrus.errors import InputError
 from gyrus.models.classifier import Classifier
 from gyrus.models.registry import build, describe
 from gyrus.models.spec import SCHEMA, ModelSpec
+from gyrus.shipped import find_model
 
 WEIGHTS, SPEC, CARD, REFERENCE = "model.safetensors", "model.json", "card.md", "reference.safetensors"
 TRAINED, CALIBRATED = "model", "calibrate"
@@ -60,7 +61,11 @@ def write_model(model: Classifier, folder: Path) -> None:
 
 
 def model_folder(place: Path) -> Path:
-    """Return the folder of a model: the place itself, or in a run the calibrated model, else the trained one."""
+    """Return the folder of a model: the place itself, or in a run the calibrated model, else the trained one.
+
+    A name such as "gyrus-base" is the model of that name in the package.
+    """
+    place = find_model(place)
     if (place / SPEC).is_file():
         return place
     if is_finished(place / CALIBRATED) and (place / CALIBRATED / SPEC).is_file():

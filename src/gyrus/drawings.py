@@ -1,0 +1,149 @@
+"""One picture per slice: what was answered, where the evidence lies, and how large it is."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from gyrus.artifacts import stage_folder
+from gyrus.explain.engine import Explainer
+from gyrus.inference import predicted_maps
+from gyrus.loading import Progress, batches
+from gyrus.models import Classifier
+from gyrus.predictions import UNREADABLE, Predictions
+from gyrus.preprocess import frame_of
+from gyrus.records import Record
+from gyrus.regions import Region, measure
+from gyrus.thresholds import find_threshold
+
+OUTLINE = "#f0a01e"
+"""Orange, as in reports: where the map is cut."""
+HEAT = "magma"
+NOT_A_DEVICE = "Research software, not a medical device."
+_WIDE, _INK, _PAPER, _MUTED = 92, "#e8e8ea", "#17181b", "#a0a3aa"
+
+
+def save_drawings(
+    model: Classifier,
+    records: Sequence[Record],
+    predictions: Predictions,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Draw each readable slice, the outline of its evidence, and the map of the predicted class, side by side.
+
+    The map is the model's class map, or Grad-CAM where it has none; its positive part is shown, brightest at its
+    maximum. It is cut as the calibration says; without one there is no outline. A refused slice stands alone with the
+    reason.
+
+    Args:
+        model: that made the predictions.
+        records: N slices.
+        predictions: of them, in this order.
+        folder: created; one PNG per slice, and a manifest.
+        progress: called as slices are drawn.
+
+    Returns:
+        The pictures, in the order of the readable slices.
+
+    Raises:
+        InputError: the folder is taken, or a slice cannot be read any more.
+    """
+    rows = [i for i, s in enumerate(predictions.status) if s != UNREADABLE]
+    names = [
+        f"{n:04}-{re.sub(r'[^A-Za-z0-9.-]+', '_', Path(records[i].id).stem)[-60:]}.png" for n, i in enumerate(rows)
+    ]
+    with stage_folder(folder, "draw", arguments={"files": [str(records[i].path) for i in rows]}) as aside:
+        maps = _maps(model, [records[i] for i in rows], progress)
+        for i, name, (record, grid) in zip(rows, names, maps, strict=True):
+            figure = _draw(model, record, grid, predictions.row(i))
+            figure.savefig(aside / name, dpi=110, facecolor=_PAPER)
+    return [folder / name for name in names]
+
+
+def _maps(
+    model: Classifier, records: Sequence[Record], progress: Progress | None
+) -> Iterator[tuple[Record, NDArray[np.float32]]]:
+    """Yield each record with the map of its predicted class, (h, w)."""
+    with Explainer(model) as explainer:  # which has the model in evaluation mode for as long
+        for batch in batches(records, model.spec.preprocess, 8, what="drawing", progress=progress):
+            images = model.normalise(torch.from_numpy(batch.slices))
+            with torch.inference_mode():
+                features = model.features(images)
+                grids = predicted_maps(model, features, model.finish(features).float().cpu().numpy())
+            if grids is None:
+                ((_, found),) = explainer(images, methods=["gradcam"], target="predicted").maps.items()
+                grids = found.float().cpu().numpy()
+            yield from zip(batch.records, grids, strict=True)
+
+
+def _draw(model: Classifier, record: Record, grid: NDArray[np.float32], row: dict[str, Any]) -> Figure:
+    image = record.read()
+    spec, calibration = model.spec.preprocess, model.spec.calibration
+    placed = frame_of(image, spec).place(grid)
+    answered = row["predicted"] is not None
+    sought = answered and row["predicted"] != "no_tumor" and calibration is not None and calibration.cut is not None
+    region = None
+    if sought and calibration is not None and calibration.cut is not None:
+        region = measure(find_threshold(calibration.cut).keep(placed), image.spacing)
+    low, high = np.percentile(image.pixels, spec.intensity)
+    with matplotlib.rc_context({"font.family": "DejaVu Sans", "text.parse_math": False, "text.color": _INK}):
+        figure = Figure(figsize=(9.2, 5.5), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for axes in (left, right):
+            axes.imshow(image.pixels, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="lanczos")
+            axes.set_axis_off()
+        if region is not None:
+            _outline(left, region)
+        left.set_title(_size(region) if sought else "the slice", fontsize=9, color=_MUTED)
+        if answered:
+            positive = np.maximum(placed, 0)
+            top = max(float(positive.max()), 1e-6)
+            right.imshow(positive / top, cmap=HEAT, vmin=0, vmax=1, alpha=np.sqrt(positive / top) * 0.85)
+            right.set_title(f"evidence for {_plain(row['predicted'])}", fontsize=9, color=_MUTED)
+        else:
+            right.set_title("no map: the slice was refused", fontsize=9, color=_MUTED)
+        figure.suptitle(_headline(row), fontsize=13, fontweight="bold", x=0.02, ha="left")
+        said = [*textwrap.wrap(row["reason"], _WIDE), f"{record.path.name}  ·  {NOT_A_DEVICE}"]
+        figure.supxlabel("\n".join(said), fontsize=8.5, color=_MUTED, x=0.02, ha="left")
+    return figure
+
+
+def _outline(axes: Axes, region: Region) -> None:
+    for contour in region.contours:
+        closed = np.vstack([contour, contour[:1]])
+        axes.plot(*closed.T, color="black", linewidth=3, alpha=0.6)
+        axes.plot(*closed.T, color=OUTLINE, linewidth=1.6)
+    axes.plot(*region.ends.T, color=OUTLINE, linewidth=1, linestyle=(0, (3, 2)))
+
+
+def _headline(row: dict[str, Any]) -> str:
+    if row["predicted"] is None:
+        return "Refused"
+    share = f"{_plain(row['predicted'])}  {row['probabilities'][row['predicted']]:.0%}"
+    if row["set"] is None:
+        return f"{share}   (not calibrated)"
+    members = ", ".join(_plain(c) for c in row["set"]) or "none"
+    return f"{share}   set: {members}   {row['status']}"
+
+
+def _size(region: Region | None) -> str:
+    if region is None:
+        return "no outline: nothing of the map is above its cut"
+    parts = f", {len(region.contours)} parts" if len(region.contours) > 1 else ""
+    return f"longest diameter {region.diameter:.0f} {region.unit}, area {region.area:,.0f} {region.unit}²{parts}"
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,100 @@
+"""Pictures of answers: what is drawn, what is said, and what is left out."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import matplotlib.colors
+import numpy as np
+import pytest
+from commandline import Gyrus, tree
+from exports import Exports, write_odd_pictures
+
+from gyrus.drawings import OUTLINE, save_drawings
+from gyrus.inference import predict
+from gyrus.models import load_model
+from gyrus.records import Record
+from gyrus.stages import predict_files
+
+
+def orange(picture: Path) -> int:
+    """Return how many pixels have the colour of the outline."""
+    colour = np.array(matplotlib.colors.to_rgb(OUTLINE)) * 255
+    pixels = cv2.imread(str(picture))
+    assert pixels is not None
+    return int((np.abs(pixels[:, :, ::-1].astype(float) - colour).max(axis=2) < 40).sum())
+
+
+@pytest.fixture(scope="module")
+def drawn(calibrated: Exports, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Record], object, list[Path]]:
+    """Pictures of slices, one of which is refused."""
+    root = tmp_path_factory.mktemp("drawn")
+    odd = write_odd_pictures(root, calibrated.discs.records[18].path)
+    (root / "cut.png").write_bytes(b"")
+    model, records = load_model(calibrated.model), [*calibrated.discs, *odd, Record(id="cut", path=root / "cut.png")]
+    said = predict(model, records, keep_going=True)
+    readable = [i for i, s in enumerate(said.status) if s != "unreadable"]
+    return records, said, save_drawings(model, [records[i] for i in readable], only(said, readable), root / "out")
+
+
+def only(said, rows):
+    from dataclasses import replace
+
+    pick = {
+        n: tuple(getattr(said, n)[i] for i in rows)
+        for n in ("ids", "files", "patients", "labels", "status", "reasons", "outlines")
+    }
+    certainty = replace(
+        said.certainty, temperature=said.certainty.temperature[rows], novelty=said.certainty.novelty[rows],
+        sets=tuple(said.certainty.sets[i] for i in rows),
+    )  # fmt: skip
+    return replace(said, logits=said.logits[rows], certainty=certainty, **pick)
+
+
+def test_there_is_one_picture_per_readable_slice(drawn) -> None:
+    records, _, pictures = drawn
+    assert len(pictures) == len(records) - 1
+    assert all(p.read_bytes().startswith(b"\x89PNG") for p in pictures)
+    assert (pictures[0].parent / "run.json").is_file()
+
+
+def test_an_outline_is_drawn_exactly_where_one_is_measured(drawn) -> None:
+    _, said, pictures = drawn
+    for row, picture in zip(said.rows(), pictures, strict=False):
+        assert (orange(picture) > 60) == (row["outline"] is not None), row["id"]
+
+
+def test_a_refused_slice_has_no_map(drawn) -> None:
+    _, said, pictures = drawn
+    for row, picture in zip(said.rows(), pictures, strict=False):
+        pixels = cv2.imread(str(picture)).astype(int)
+        coloured = np.ptp(pixels[:, pixels.shape[1] // 2 :], axis=2) > 60
+        assert (coloured.sum() > 100) == (row["status"] != "refused"), row["id"]
+
+
+def test_a_model_without_calibration_draws_its_map_alone(exported: Exports, tmp_path: Path) -> None:
+    file = exported.discs.records[0].path
+    said = predict_files(exported.model, [file], save=tmp_path / "out", device="cpu")
+    (picture,) = (tmp_path / "out").glob("*.png")
+    assert said.outlines is None
+    assert orange(picture) < 60
+
+
+def test_the_command_line(gyrus: Gyrus, calibrated: Exports, tmp_path: Path) -> None:
+    file = Path(shutil.copy(calibrated.discs.records[0].path, tmp_path / "a slice, with $igns.png"))
+    said = gyrus("predict", file, "--model", calibrated.model, "--save", tmp_path / "out")
+    assert "1 slice in" in said.out
+    assert "pictures: " in said.out
+    assert [p.name for p in (tmp_path / "out").glob("*.png")] == ["0000-a_slice_with_igns.png"]
+    assert "already exists" in gyrus("predict", file, "--model", calibrated.model, "--save", tmp_path / "out").refusal()
+    refused = gyrus("predict", file, "--model", calibrated.onnx, "--save", tmp_path / "more").refusal()
+    assert "name its torch model" in refused
+    before = tree(tmp_path)
+    (tmp_path / "cut.png").write_bytes(b"")
+    gyrus("predict", tmp_path / "cut.png", "--model", calibrated.model, "--save", tmp_path / "more").refusal()
+    (tmp_path / "cut.png").unlink()
+    assert tree(tmp_path) == before
+    assert "name them" in gyrus("predict", "--model", calibrated.model, "--save", tmp_path / "more").refusal()
+    assert "name files" in gyrus("predict").refusal()
