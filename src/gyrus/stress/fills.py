@@ -27,7 +27,7 @@ CORNER = 8
 """The shorter side of the picture over the side of a blanked corner."""
 MIRROR, PATCH = "mirror", "patch"
 _TRIED = 64  # places, of which the most alike is taken
-_USUAL = (10, 90)  # percentiles of tissue between which a smear must stay
+_USUAL = (10, 90)  # percentiles of tissue
 _PLAIN = 0.8  # of a patch that must lie between them, as the tissue as a whole does
 
 
@@ -63,9 +63,8 @@ def telea(pixels: Pixels, hole: Shape, head: Shape) -> Pixels | None:
         head: (H, W) boolean, where the head is.
 
     Returns:
-        (H, W) float32; None where nothing surrounds the hole. No pixel filled is darker than nine tenths of the
-        tissue inside the head, or brighter than nine tenths: scalp and skull smeared into a brain would look like what
-        was taken out.
+        (H, W) float32; None where nothing surrounds the hole. What is filled is kept between the quartiles of the
+        tissue inside the head: bright scalp smeared into a brain would look like what was taken out.
     """
     if hole.all():
         return None
@@ -75,7 +74,7 @@ def telea(pixels: Pixels, hole: Shape, head: Shape) -> Pixels | None:
     box = _box(widened(hole, 2 * width))
     gone, around = hole[box], inside(head) & ~hole
     filled = cv2.inpaint(np.ascontiguousarray(pixels[box]), gone.astype(np.uint8), width, cv2.INPAINT_TELEA)
-    least, most = np.percentile(pixels[around] if around.any() else pixels[~hole], _USUAL)
+    least, most = np.percentile(pixels[around] if around.any() else pixels[~hole], (25, 75))
     done = pixels.copy()
     done[box][gone] = np.clip(filled[gone], least, most)
     return done
@@ -86,8 +85,9 @@ def tissue(
 ) -> tuple[Pixels, str] | None:
     """Fill a hole with tissue of the same head: what lies at the mirrored place, or else a patch of equal shape.
 
-    Either is shifted in brightness until its mean along the hole's rim is that of the rim itself, and faded in over
-    the outer :func:`reach` pixels of the hole.
+    Either is shifted in brightness until its median along the hole's rim is that of the rim itself, as far as that
+    lies inside the head, but to no more than the upper quartile of the tissue there, and faded in over the outer
+    :func:`reach` pixels of the hole. The mean over a rim that touches the scalp would make a bright lump of it.
 
     Args:
         pixels: (H, W) float32.
@@ -105,7 +105,7 @@ def tissue(
     reflected = reflection(pixels, hole, head, blocked) if mirror else None
     if reflected is not None:
         return reflected, MIRROR
-    patched = patch(pixels, hole, inside(head) & ~widened(blocked, reach(_size(pixels))), rng)
+    patched = patch(pixels, hole, head, inside(head) & ~widened(blocked, reach(_size(pixels))), rng)
     return None if patched is None else (patched, PATCH)
 
 
@@ -127,15 +127,16 @@ def reflection(pixels: Pixels, hole: Shape, head: Shape, blocked: Shape) -> Pixe
     usable = (head & ~blocked)[:, np.where(there, across, 0)] & there
     if (hole & ~usable).any():
         return None
-    return _blended(pixels, source, hole, np.broadcast_to(there, hole.shape))
+    return _blended(pixels, source, hole, head, np.broadcast_to(there, hole.shape))
 
 
-def patch(pixels: Pixels, hole: Shape, free: Shape, rng: np.random.Generator) -> Pixels | None:
+def patch(pixels: Pixels, hole: Shape, head: Shape, free: Shape, rng: np.random.Generator) -> Pixels | None:
     """Fill a hole with a patch of the same shape from :func:`alike`, or return None where there is no such place.
 
     Args:
         pixels: (H, W) float32.
         hole: (H, W) boolean.
+        head: (H, W) boolean.
         free: (H, W) boolean, what a patch may be taken from.
         rng: of the places.
     """
@@ -143,7 +144,7 @@ def patch(pixels: Pixels, hole: Shape, free: Shape, rng: np.random.Generator) ->
     if offset is None:
         return None
     down, right = offset
-    return _blended(pixels, moved(pixels, -down, -right), hole, moved(np.ones_like(hole), -down, -right))
+    return _blended(pixels, moved(pixels, -down, -right), hole, head, moved(np.ones_like(hole), -down, -right))
 
 
 def alike(pixels: Pixels, hole: Shape, free: Shape, rng: np.random.Generator) -> tuple[int, int] | None:
@@ -229,13 +230,16 @@ def moved(values: NDArray[_Scalar], down: int, right: int) -> NDArray[_Scalar]:
     return found
 
 
-def _blended(pixels: Pixels, source: Pixels, hole: Shape, there: Shape) -> Pixels | None:
-    """Fade a source into the hole, its mean along the rim made that of the picture; None where there is no rim."""
+def _blended(pixels: Pixels, source: Pixels, hole: Shape, head: Shape, there: Shape) -> Pixels | None:
+    """Fade a source into the hole, its median along the rim made the picture's; None where there is no rim."""
     width = reach(_size(pixels))
     ring = widened(hole, width) & ~hole & there
+    ring = ring & inside(head) if (ring & inside(head)).any() else ring
     if not ring.any():
         return None
-    lifted = source + (pixels[ring].mean() - source[ring].mean())
+    tissue_around = pixels[inside(head) & ~hole]
+    most = np.percentile(tissue_around, 75) if tissue_around.size else np.inf
+    lifted = source + (min(np.median(pixels[ring]), most) - np.median(source[ring]))
     depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     share = np.minimum(depth / width, 1)
     filled = np.clip(pixels + share * (lifted - pixels), pixels[~hole].min(), pixels[~hole].max())

@@ -21,8 +21,7 @@ from gyrus.stress.fills import REACH
 from gyrus.stress.judge import Judge, Row
 from gyrus.stress.page import Gallery, write_stress_page
 from gyrus.stress.summary import per_slice, summarise
-from gyrus.stress.views import Views, view
-from gyrus.training import HEALTHY
+from gyrus.stress.views import NO_TUMOR, Views, view
 
 SCHEMA = "gyrus.stress/1"
 STRESS, PER_SLICE, PAGE = "stress.json", "slices.csv", "stress.html"
@@ -67,7 +66,9 @@ def stress_run(
     if not any(tested):
         raise InputError(f"{run} has no slices in the test part of its split: split again with one, and train")
     models = [load_model(fold.run, device=pick_device(device)) for fold in folds]
-    for model, records in zip(models, tested, strict=True):
+    for fold, model, records in zip(folds, models, tested, strict=True):
+        if not all(bool(p.isfinite().all()) for p in model.parameters()):
+            raise InputError(f"{fold.run} holds weights that are not finite: train it again, more slowly")
         class_indices(records, model.classes)  # a label in vain is refused before anything is read
     arguments = {"sample": sample, "seed": seed}
     with stage_folder(out or run / "stress", "stress", arguments=arguments, facts={"split": statement}) as folder:
@@ -130,7 +131,7 @@ def _judged(model: Classifier, records: Sequence[Record], seed: int, gallery: Ga
 
 def fillable(record: Record) -> bool:
     """Whether a slice has a tumour, and an outline of it."""
-    return record.mask is not None and record.label != HEALTHY
+    return record.mask is not None and record.label != NO_TUMOR
 
 
 def _lacks(models: Sequence[Classifier], rows: Sequence[Row]) -> Iterable[str]:
