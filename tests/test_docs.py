@@ -534,8 +534,8 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         ("split folds", "gyrus split"), ("train", "gyrus train"), ("leaderboard", "gyrus explain --leaderboard"),
         ("calibrate", "gyrus calibrate"), ("predict", "gyrus predict"), ("predict files", "gyrus predict"),
         ("explain", "gyrus explain"),
-        ("evaluate", "gyrus evaluate"), ("stress", "gyrus stress"), ("report", "gyrus report"), ("study list", "gyrus study list"),
-        ("export", "gyrus export"),
+        ("evaluate", "gyrus evaluate"), ("report", "gyrus report"), ("study list", "gyrus study list"),
+        ("export", "gyrus export"), ("stress", "gyrus stress"),
         ("study run", "gyrus study run"),
     ],
 )  # fmt: skip
