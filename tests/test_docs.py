@@ -34,7 +34,7 @@ TUTORIAL = DOCS / "tutorial.md"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 VERBS = ("info", "data", "audit", "split", "train", "calibrate", "predict", "explain")
-VERBS += ("evaluate", "report", "export", "demo")
+VERBS += ("evaluate", "stress", "report", "export", "demo")
 
 NOT_RUN = {
     "docs/how-to/audit.md": "needs a dataset with an official split",
@@ -510,6 +510,7 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         "explain": "gyrus explain --model second-run --methods cam,layercam",
         "leaderboard": "gyrus explain --leaderboard --model second-run --out board --methods cam,saliency --sample 2",
         "evaluate": "gyrus evaluate second-run",
+        "stress": "gyrus stress second-run --sample 4",
         "report": "gyrus report second-run",
         "export": "gyrus export second-run --to onnx --out exported --check phantom",
         "study list": "gyrus study list",
@@ -536,7 +537,7 @@ def documents(tutorial: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         ("calibrate", "gyrus calibrate"), ("predict", "gyrus predict"), ("predict files", "gyrus predict"),
         ("explain", "gyrus explain"),
         ("evaluate", "gyrus evaluate"), ("report", "gyrus report"), ("study list", "gyrus study list"),
-        ("export", "gyrus export"),
+        ("export", "gyrus export"), ("stress", "gyrus stress"),
         ("study run", "gyrus study run"),
     ],
 )  # fmt: skip
@@ -578,6 +579,7 @@ def test_the_documents_hold_what_they_are_documented_for(documents: dict[str, An
     assert documents["evaluate"]["certainty"]["sets"]["asked"] == 0.5
     assert len(documents["split folds"]["splits"]) == 4
     assert documents["evaluate"]["localization"]["rows"]
+    assert documents["stress"]["inpainting"]
     assert {m["target"] for m in documents["explain"]["maps"]} == {"predicted", "true"}
 
 
@@ -593,8 +595,9 @@ def test_the_files_of_a_run_are_documented(tutorial: Path, documents: dict[str, 
     page = (DOCS / "reference" / "files.md").read_text(encoding="utf-8")
     table = documented("files.md")["run.json"]
     only = {"seed": "train", "record_wise": "train", "data": "train", "preprocess": "predict"}
-    for stage in ("train", "predict", "explain", "evaluate"):
-        folder = tutorial / "run" if stage == "train" else tutorial / "run" / stage
+    for stage in ("train", "predict", "explain", "evaluate", "stress"):
+        run = documents["folder"] / "second-run" if stage == "stress" else tutorial / "run"
+        folder = run if stage == "train" else run / stage
         manifest = json.loads((folder / "run.json").read_text())
         here = {k: v for k, v in table.keys.items() if only.get(k, stage) == stage}
         fits(manifest, Node({"object"}, "", here), {}, stage)
@@ -610,7 +613,7 @@ def test_the_files_of_a_run_are_documented(tutorial: Path, documents: dict[str, 
     assert scores == documents["evaluate"]
 
 
-def test_the_columns_of_the_tables_are_documented(tutorial: Path) -> None:
+def test_the_columns_of_the_tables_are_documented(tutorial: Path, documents: dict[str, Any]) -> None:
     def columns(path: Path) -> list[str]:
         with path.open(newline="", encoding="utf-8") as file:
             return next(csv.reader(file))
@@ -623,6 +626,8 @@ def test_the_columns_of_the_tables_are_documented(tutorial: Path) -> None:
     assert metrics[0] == "pointing"
     assert metrics[-1] == "auprc"
     assert columns(tutorial / "run" / "evaluate" / "localization.csv") == [*first, *metrics, "undefined"]
+    written = [[*first[:3], "change", "strength", "predicted", "probability", "pointing", "iou", "note"]]
+    assert [columns(p) for p in documents["folder"].glob("*/stress/slices.csv")] == written
     shapes = documented("json.md")
     with (tutorial / "run" / "epochs.csv").open(newline="", encoding="utf-8") as file:
         row = {k: float(v) for k, v in next(csv.DictReader(file)).items()}

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         train_folds,
         train_run,
     )
+    from gyrus.stress import stress_run
     from gyrus.studies import list_studies, run_study, show_study
     from gyrus.thresholds import find_threshold, list_thresholds
     from gyrus.training import TrainConfig, fit
@@ -83,6 +84,7 @@ _HOMES = {
     "gyrus.records": ("Dataset", "Record"),
     "gyrus.report": ("write_report",),
     "gyrus.splits": ("Split", "holdout", "kfold", "official", "split_dataset"),
+    "gyrus.stress": ("stress_run",),
     "gyrus.studies": ("list_studies", "run_study", "show_study"),
     "gyrus.stages": (
         "explain_files",
@@ -165,6 +167,7 @@ __all__ = [
     "score_map",
     "show_study",
     "split_dataset",
+    "stress_run",
     "to_nifti",
     "train_folds",
     "train_run",

@@ -1,4 +1,4 @@
-"""The verbs that work on a trained model: calibrate, predict, explain, export, evaluate, report."""
+"""The verbs that work on a trained model: calibrate, predict, explain, export, evaluate, stress, report."""
 
 from __future__ import annotations
 
@@ -244,6 +244,29 @@ def evaluate(
     with progress(quiet=quiet) as report:
         value = evaluate_run(run, data=data, out=out, seed=seed, progress=report)
     show(value, as_json=json, quiet=quiet, tables=tables.scores(value))
+
+
+@stage_app.command()
+def stress(
+    run: Annotated[Path, typer.Argument(help="A finished training run, or the folder of one cross-validation.")],
+    sample: Annotated[
+        int | None, typer.Option("--sample", help="At most so many test slices, drawn by --seed; default all.", min=1)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The folder to write; default RUN/stress.", callback=placeable)
+    ] = None,
+    data: Moved = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fill the tumours in and degrade the slices of the test part: does the model decide by the tumour, and bear it?"""
+    from gyrus.stress import stress_run
+
+    with progress(quiet=quiet) as report:
+        value = stress_run(run, data=data, sample=sample, out=out, seed=seed, device=device, progress=report)
+    show(value, as_json=json, quiet=quiet, tables=tables.stress(value, out or run / "stress"))
 
 
 @stage_app.command()

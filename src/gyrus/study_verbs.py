@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gyrus import tables
+from gyrus import study_tables as tables
 from gyrus.console import progress, show
 from gyrus.errors import InputError
 from gyrus.options import Device, Json, Quiet, placeable

@@ -292,6 +292,26 @@ def leaderboard(value: Mapping[str, Any]) -> Lines:
     return [*lines, said] if said else lines
 
 
+def stress(value: Mapping[str, Any], out: Path) -> Lines:
+    """Return what a stress test found in one sentence, each fill beside its controls, and each degradation."""
+    lines: Lines = [value["statement"], value["finding"], *value["lacks"]]
+    if value["inpainting"]:
+        figures = ("before", "after", "falls", "change", "switches")
+        head = ["filled", "by", "slices", "p before", "p after", "falls below 0.5", "change of p", "another answer"]
+        rows = [[f["place"], f["fill"], f["slices"], *(_interval(f[n]) for n in figures)] for f in value["inpainting"]]
+        lines.append(table("p(true class) of slices with something filled in", head, rows))
+    robust = value["robustness"]
+    measures = ("accuracy", "pointing", "iou")
+    body = [["clean", "", *(_interval(robust["clean"][m]) for m in measures)]]
+    for change in robust["changes"]:
+        body += [
+            [change["title"], level["said"], *(_interval(level[m]) for m in measures)] for level in change["levels"]
+        ]
+    title = f"Degraded slices, n = {value['slices']}; the map is that of the predicted class, cut at half its maximum"
+    lines.append(table(title, ["degradation", "strength", *measures], body))
+    return [*lines, f"page: {out / 'stress.html'}"]
+
+
 def demo(value: Mapping[str, Any]) -> Lines:
     """Return the demo's scores, its one-sentence finding, and where the report is."""
     return [*scores(value["scores"]), value["finding"], f"report: {value['report']}"]
@@ -355,53 +375,3 @@ def _facts(rows: list[list[Any]]) -> Table:
         if fact not in (None, ""):
             made.add_row(str(name), Text(str(fact)))
     return made
-
-
-def studies(value: Mapping[str, Any]) -> Lines:
-    """Return the studies that gyrus ships."""
-    rows = [[s["name"], s["title"], ", ".join(s["data"]), ", ".join(s["scales"])] for s in value["studies"]]
-    return [table("Studies", ["name", "what", "data", "scales"], rows)]
-
-
-def recipe(value: Mapping[str, Any]) -> Lines:
-    """Return what a study asks, what it claims, and its steps."""
-    trainings = value["trainings"]
-    steps = [
-        [s, trainings[s]["protocol"] if s in trainings else "", trainings[s]["data"] if s in trainings else ""]
-        for s in value["steps"]
-    ]
-    claims = [[row["label"], row.get("claimed")] for row in value.get("table", [])]
-    scales = [["full", ""], *([name, s["reduction"]] for name, s in value.get("scales", {}).items())]
-    return [
-        f"{value['title']} {value['question']}",
-        value["about"],
-        table("Steps", ["step", "protocol", "data"], steps),
-        table("Table", ["measure", "claimed"], claims),
-        table("Scales", ["scale", "what is smaller"], scales),
-    ]
-
-
-def study(value: Mapping[str, Any], out: Path) -> Lines:
-    """Return a study's table, claimed beside measured; of one step its figures."""
-    if "step" in value:
-        rows = [[name, _figure(v)] for name, v in value["values"].items()]
-        return [table(f"{value['name']}: {value['step']}", ["figure", "measured"], rows)]
-    rows = [[_measure(r), r["claimed"], _figure(r["own_value"]), _figure(r["honest_value"])] for r in value["table"]]
-    reduced = [f"scale {value['scale']}: {value['reduction']}"] if value["reduction"] else []
-    return [
-        *reduced,
-        table(value["title"], ["measure", "claimed", "own protocol", "honest protocol"], rows),
-        f"page: {out / 'study.html'}",
-    ]
-
-
-def _measure(row: Mapping[str, Any]) -> str:
-    return f"{row['label']} ({row['stand_in']} in its place)" if row["stand_in"] else str(row["label"])
-
-
-def _figure(value: Mapping[str, Any] | None) -> str | None:
-    """Return a figure with its interval, where it has one."""
-    if value is None or value["value"] is None:
-        return None
-    span = "" if value["low"] is None else f" [{value['low']:.3f}, {value['high']:.3f}]"
-    return f"{value['value']:.3f}{span}"

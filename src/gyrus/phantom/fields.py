@@ -77,3 +77,15 @@ def periodic_noise(rng: np.random.Generator, n: int, sigma: float, channels: int
         field = np.fft.irfftn(np.fft.rfftn(rng.standard_normal((n, n, n))) * transfer, s=(n, n, n), axes=(0, 1, 2))
         fields.append(field / field.std())
     return np.ascontiguousarray(np.stack(fields, axis=-1), np.float32)
+
+
+def rician(image: Floats, sigma: float, rng: np.random.Generator) -> Floats:
+    """Return the magnitude of a signal with normal noise in its real and its imaginary channel.
+
+    Args:
+        image: the magnitude without noise, 0 or more.
+        sigma: standard deviation of either channel's noise, in the image's unit.
+        rng: of the noise.
+    """
+    real, imaginary = rng.standard_normal((2, *image.shape), dtype=np.float32) * np.float32(sigma)
+    return np.asarray(np.hypot(image + real, imaginary), np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gyrus.phantom.anatomy import Atlas
-from gyrus.phantom.fields import Floats, band, mix, soft_step
+from gyrus.phantom.fields import Floats, band, mix, rician, soft_step
 from gyrus.phantom.head import DARK, FAT, SDF_IN, SDF_OUT, SOFT, VESSEL
 from gyrus.phantom.patient import Patient, Scan
 from gyrus.phantom.tumours import Tumour
@@ -186,7 +186,6 @@ def _scan(image: Floats, scan: Scan, rng: np.random.Generator) -> NDArray[np.uin
 
     pixel = FIELD_OF_VIEW / image.shape[0]
     blurred = cv2.GaussianBlur(image, (0, 0), max(scan.blur / pixel, 0.25))
-    real, imaginary = rng.standard_normal((2, *image.shape), dtype=np.float32) * np.float32(scan.noise)
-    magnitude = np.hypot(blurred + real, imaginary)
+    magnitude = rician(np.asarray(blurred, np.float32), scan.noise, rng)
     shown = np.clip(magnitude * 0.96, 0, 1) ** np.float32(scan.gamma)
     return np.asarray(np.rint(shown * 255), np.uint8)
