@@ -13,6 +13,7 @@ from gyrus._version import __version__
 if TYPE_CHECKING:
     from gyrus.audit import audit_data
     from gyrus.augment import Augment
+    from gyrus.calibrate import calibrate_run
     from gyrus.catalogue import info
     from gyrus.convert import convert_data
     from gyrus.datasets import dataset_info, list_datasets, open_cases, open_dataset, open_files, write_manifest
