@@ -24,7 +24,7 @@ from sklearn.metrics import roc_auc_score
 
 from gyrus.certainty import Calibration
 from gyrus.certainty.conformal import class_thresholds, person_weights, prediction_sets
-from gyrus.certainty.fit import Held, fit_calibration
+from gyrus.certainty.fit import CUTS, Held, fit_calibration
 from gyrus.certainty.novelty import SCORES, Reference, Score, learn_reference, novelty, turned
 from gyrus.certainty.temperature import fit_temperature, softmax
 from gyrus.datasets import open_dataset, open_files, records_in
@@ -182,7 +182,7 @@ def held_of(
     part = only(seen, rows)
     kinds = [refusing_kinds(f) for f in part.faults]
     strange = novelty(score, reference, part.features, part.logits)
-    upside_down, nothing = turned(reference, part.small), np.empty((int(rows.sum()), 0))
+    upside_down, nothing = turned(reference, part.small), np.full((int(rows.sum()), len(CUTS)), np.nan)
     return Held(part.logits, strange, upside_down, kinds, truth[rows], np.array(persons)[rows].tolist(), nothing)
 
 

@@ -88,7 +88,7 @@ def test_a_run_that_learned_from_everyone_is_calibrated_on_all_folds(
     assert "did not learn from it" in one["calibration"]["statement"]
     # slices are compared with those that this model learned from, as it sees them
     model = load_model(tmp_path / "model")
-    assert model.reference["thumbnails"].shape[0] == len(raw)
+    assert one["calibration"]["reference_slices"] == len(raw)
     assert (model.state_dict()["head.weight"] == load_model(whole / "model").state_dict()["head.weight"]).all()
 
 
@@ -110,6 +110,20 @@ class TestRefusals:
         with pytest.raises(InputError, match="leave out --folds"):
             calibrate_run(crossed, folds=crossed, **ASKED)
 
+    def test_a_run_that_holds_back_a_test_part_or_a_single_fold(self, crossed: Path, whole: Path) -> None:
+        with pytest.raises(InputError, match=r"fold-1 holds back a test part, on which the folds would calibrate it"):
+            calibrate_run(crossed / "fold-1", folds=crossed, **ASKED)
+        with pytest.raises(InputError, match=r"fold-2 is no cross-validation"):
+            calibrate_run(whole, folds=crossed / "fold-2", **ASKED)
+
+    def test_folds_that_were_not_trained_alike(self, crossed: Path, tmp_path: Path) -> None:
+        runs = Path(shutil.copytree(crossed, tmp_path / "cv"))
+        config = read_json(runs / "fold-2" / "config.json", "a recipe")
+        write_json(runs / "fold-2" / "config.json", config | {"size": 48})
+        with pytest.raises(InputError, match=r"fold-2 was trained with size 48 and .*fold-1 with 32"):
+            calibrate_run(runs, **ASKED)
+        assert not list(runs.glob("*/calibrate"))
+
     def test_another_recipe(self, crossed: Path, whole: Path, tmp_path: Path) -> None:
         run = Path(shutil.copytree(whole, tmp_path / "run"))
         config = read_json(run / "config.json", "a recipe")
@@ -120,7 +134,7 @@ class TestRefusals:
 
     def test_other_data(self, crossed: Path, tmp_path: Path) -> None:
         discs = write_discs(tmp_path / "discs", patients=8, slices=2, side=40)
-        split_dataset(discs.root, tmp_path / "split.json", fractions=(0.5, 0, 0.5))
+        split_dataset(discs.root, tmp_path / "split.json", fractions=(1, 0, 0))
         config = make_config(**read_json(crossed / "fold-1" / "config.json", "a recipe"))
         train_run(discs.root, tmp_path / "split.json", config, tmp_path / "run")
         with pytest.raises(InputError, match=r"fold-1 was trained on other data than .*run"):

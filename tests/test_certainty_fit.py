@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from gyrus.certainty.fit import CUTS, LEAST_TURN, Held, fit_calibration, pooled
-from gyrus.certainty.novelty import learn_reference, novelty, turned
+from gyrus.certainty.novelty import novelty, turned
 from gyrus.errors import InputError
 
 CLASSES = ("glioma", "pituitary")
 SMALL = np.random.default_rng(0).integers(0, 256, (40, 24, 24), dtype=np.uint8)
-REFERENCE = learn_reference("energy", np.zeros((40, 1)), np.zeros(40, dtype=int), SMALL)
+REFERENCE = {"thumbnails": SMALL}
 
 
 def fit(held: Held, **options: float):
@@ -29,7 +29,9 @@ def held() -> Held:
     said = np.where(np.arange(40) % 4 == 0, 1 - truth, truth)
     logits = 4.0 * np.eye(2)[said] + np.linspace(0, 1, 40)[:, None]
     strange, upside_down = novelty("energy", REFERENCE, np.zeros((40, 1)), logits), turned(REFERENCE, SMALL)
-    return Held(logits, strange, upside_down, [()] * 40, truth, [f"{i}" for i in range(40)], np.empty((40, 0)))
+    return Held(
+        logits, strange, upside_down, [()] * 40, truth, [f"{i}" for i in range(40)], np.full((40, len(CUTS)), np.nan)
+    )
 
 
 def test_by_hand(held: Held) -> None:
@@ -88,7 +90,7 @@ def test_shares_out_of_range(held: Held, options: dict[str, float]) -> None:
 
 
 def test_no_slice_at_all() -> None:
-    none = Held(np.empty((0, 2)), np.empty(0), np.empty(0), [], np.empty(0, dtype=int), [], np.empty((0, 0)))
+    none = Held(np.empty((0, 2)), np.empty(0), np.empty(0), [], np.empty(0, dtype=int), [], np.empty((0, len(CUTS))))
     with pytest.raises(InputError, match="no slice to fit"):
         fit(none)
 

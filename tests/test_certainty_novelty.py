@@ -113,14 +113,35 @@ def test_what_is_far_from_all_is_stranger(score: str, small: np.ndarray) -> None
 
 class TestTurned:
     def test_a_known_slice_is_told_upside_down(self, small: np.ndarray) -> None:
-        reference = learn_reference("energy", np.zeros((12, 2)), np.zeros(12, dtype=int), small)
+        reference = {"thumbnails": small}
         upright = turned(reference, small[:3])
         assert (upright < -0.5).all()
         assert turned(reference, small[:3, ::-1, ::-1]) == pytest.approx(-upright)
 
     def test_one_grey_is_neither(self, small: np.ndarray) -> None:
-        reference = learn_reference("energy", np.zeros((12, 2)), np.zeros(12, dtype=int), small)
+        reference = {"thumbnails": small}
         assert turned(reference, np.full((1, 24, 24), 9, np.uint8)) == pytest.approx([0])
+
+    def test_nobodys_picture_is_kept(self) -> None:
+        """Of three heads seen again and again, with noise, the averages are the heads."""
+        rng = np.random.default_rng(5)
+        heads = rng.integers(60, 190, (3, 24, 24))
+        small = (heads.repeat(40, axis=0) + rng.integers(-40, 41, (120, 24, 24))).astype(np.uint8)
+        kept = learn_reference("energy", np.zeros((120, 2)), np.zeros(120, dtype=int), small)["thumbnails"].astype(int)
+        assert 3 <= len(kept) <= 12
+        for average in kept:
+            assert min(np.abs(average - head).mean() for head in heads) < 12
+            assert min(np.abs(average - own).mean() for own in small.astype(int)) > 15
+        upright = turned({"thumbnails": kept}, small)
+        assert (upright < -0.5).all()
+
+    @pytest.mark.parametrize("slices", [1, 4, 30])
+    def test_few_slices_or_equal_ones_have_one_average(self, slices: int) -> None:
+        one = np.arange(576, dtype=np.uint8).reshape(1, 24, 24)
+        given = one.repeat(slices, axis=0)
+        kept = learn_reference("energy", np.zeros((slices, 2)), np.zeros(slices, dtype=int), given)["thumbnails"]
+        assert (kept == one).all()
+        assert kept.shape == (1, 24, 24)
 
     def test_thumbnails_are_averages(self) -> None:
         slices = np.zeros((2, 48, 48), np.uint8)

@@ -24,7 +24,7 @@ from gyrus.splits import PARTS, Split
 # see test_training.py
 
 ROW = ["file", "id", "patient", "label", "predicted", "probabilities", "set", "status", "reason"]
-ROW += ["logits", "temperature", "novelty"]
+ROW += ["logits", "temperature", "novelty", "outline"]
 CARDS = {
     "datasets": {"name", "title", "citation", "licence", "classes", "faults"},
     "models": {"name", "paper", "parameters", "dilates", "packaged", "mean", "std"},

@@ -55,6 +55,7 @@ def test_each_picture_stays_once_under_the_name_it_was_first_given(slices: list[
     assert made.info.faults == (
         "0 slices of manifest-1's 2 left out as copies.",
         "1 slice of manifest-2's 3 left out as copies.",
+        "1 slice without a patient, each taken for a person: of some person, slices may be on both sides of a split.",
     )
 
 
@@ -86,13 +87,15 @@ def test_masks_come_along_and_the_result_can_be_split(
     made = join_datasets([tiny_phantom, copy], tmp_path / "joined")
     before = list(open_dataset(tiny_phantom))
     assert len(made) == len(before)
+    assert any("synthetic" in fault for fault in made.info.faults)
     pairs = zip(sorted(made, key=lambda r: r.path.name), sorted(before, key=lambda r: r.path.name), strict=True)
     for now, then in pairs:
         assert (now.label, now.plane, now.patient) == (then.label, then.plane, f"phantom:{then.patient}")
         mask, known = now.read_mask((96, 96)), then.read_mask((96, 96))
         assert (mask is None and known is None) or np.array_equal(mask, known)
     (split,) = split_dataset(made.root, tmp_path / "split.json", fractions=(0.5, 0.25, 0.25))
-    assert not split.leaks
+    people = [{made[i].patient for i in part} for part in (split.train, split.val, split.test)]
+    assert sum(map(len, people)) == len(set().union(*people)) == 16
 
 
 class TestRefusals:

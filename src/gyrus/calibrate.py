@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gyrus.artifacts import read_json, refuse_existing, stage_folder
-from gyrus.certainty.fit import COVERAGE, CUTS, FALSE_REFUSALS, Held, fit_calibration, pooled
+from gyrus.certainty.fit import COVERAGE, CUTS, FALSE_REFUSALS, Held, check_shares, fit_calibration, pooled
 from gyrus.certainty.novelty import SCORES, Reference, Score, learn_reference, novelty, turned
 from gyrus.devices import pick_device
 from gyrus.errors import InputError
@@ -89,9 +89,14 @@ def calibrate_run(
     targets = [out or one.run / CALIBRATED for one in runs]
     for target in targets:
         refuse_existing(target)
-    cross = None if folds is None else _of_same_recipe(runs, open_folds(folds, data))
+    check_shares(coverage, false_refusals)
+    cross = None if folds is None else _for_use(runs, open_folds(folds, data))
+    if len(runs) > 1 and not all(one.split.val for one in runs):  # each on the others, which have to be its folds
+        joint_statement([one.split for one in runs])
+        _of_same_recipe(runs[0], runs[1:])
     how = _How(score, seed, device, progress)
     arguments = {"coverage": coverage, "false_refusals": false_refusals, "novelty": novelty, "seed": seed}
+    arguments |= {} if folds is None else {"folds": str(folds)}
     found = []
     for one, target, (held, statement, reference) in zip(runs, targets, _held_back(runs, cross, how), strict=True):
         with stage_folder(target, "calibrate", arguments=arguments, facts={"split": one.split.statement}) as folder:
@@ -100,7 +105,7 @@ def calibrate_run(
                 held,
                 model.classes,
                 score,
-                reference_slices=len(reference["thumbnails"]),
+                reference_slices=min(len(one.split.train), MOST),
                 kinds=tuple(REFUSES),
                 statement=statement,
                 coverage=coverage,
@@ -149,7 +154,7 @@ def hold(
 def _overlaps(maps: NDArray[np.float32], records: Sequence[Record], model: Classifier) -> NDArray[np.float64]:
     """Return the (N, T) IoU of each slice's map with its outline under each cut; NaN where there is none."""
     if not maps.size:
-        return np.empty((len(records), 0))
+        return np.full((len(records), len(CUTS)), np.nan)
 
     def score(job: tuple[Record, NDArray[np.float32]]) -> list[float]:
         record, grid = job
@@ -224,28 +229,44 @@ def _held_back(runs: Sequence[Fold], cross: Sequence[Fold] | None, how: _How) ->
         )
 
 
-def _of_same_recipe(runs: Sequence[Fold], cross: tuple[Fold, ...]) -> tuple[Fold, ...]:
-    """Return the folds of a cross-validation, if they were trained as the one run was, seed and device aside.
+def _for_use(runs: Sequence[Fold], cross: tuple[Fold, ...]) -> tuple[Fold, ...]:
+    """Return the folds of a cross-validation that a run for use may be calibrated on.
 
     Raises:
-        InputError: they were not, or there are several runs.
+        InputError: there are several runs, or a single fold; the run holds back a test part, on which the folds would
+            calibrate it; or they were not trained alike.
     """
     if len(runs) > 1:
         raise InputError(f"{runs[0].run.parent} is a cross-validation itself: leave out --folds")
-    asked, (one,) = {"seed", "device"}, runs
-    recipe = {k: v for k, v in read_json(one.run / CONFIG, "a recipe").items() if k not in asked}
-    for fold in cross:
-        other = read_json(fold.run / CONFIG, "a recipe")
-        different = next(
-            (k for k in sorted(recipe.keys() | other.keys()) if k not in asked and recipe.get(k) != other.get(k)), None
+    (one,) = runs
+    if len(cross) < 2:
+        raise InputError(f"{cross[0].run} is no cross-validation: name the folder of all its runs with --folds")
+    if one.split.test:
+        raise InputError(
+            f"{one.run} holds back a test part, on which the folds would calibrate it: train the run for use on every "
+            "slice (gyrus split --fractions 1 0 0)"
         )
-        if different is not None:
+    _of_same_recipe(one, cross)
+    return cross
+
+
+def _of_same_recipe(one: Fold, others: Sequence[Fold]) -> None:
+    """Refuse runs of another recipe, seed and device aside, or of other data.
+
+    Raises:
+        InputError: one was trained otherwise.
+    """
+    aside = {"seed", "device"}
+    recipe = read_json(one.run / CONFIG, "a recipe")
+    for fold in others:
+        other = read_json(fold.run / CONFIG, "a recipe")
+        changed = sorted(k for k in recipe.keys() | other.keys() if k not in aside and recipe.get(k) != other.get(k))
+        if changed:
             raise InputError(
-                f"{fold.run} was trained with {different} {other.get(different)!r} and {one.run} with "
-                f"{recipe.get(different)!r}: name a cross-validation of the same recipe"
+                f"{fold.run} was trained with {changed[0]} {other.get(changed[0])!r} and {one.run} with "
+                f"{recipe.get(changed[0])!r}: name a cross-validation of the same recipe"
             )
         if fold.split.fingerprint != one.split.fingerprint:
             raise InputError(
                 f"{fold.run} was trained on other data than {one.run}: name a cross-validation of the same"
             )
-    return cross

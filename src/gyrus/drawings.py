@@ -20,11 +20,11 @@ from gyrus.explain.engine import Explainer
 from gyrus.inference import predicted_maps
 from gyrus.loading import Progress, batches
 from gyrus.models import Classifier
-from gyrus.predictions import UNREADABLE, Predictions
+from gyrus.predictions import REFUSED, UNREADABLE, Predictions
 from gyrus.preprocess import frame_of
 from gyrus.records import Record
-from gyrus.regions import Region, measure
-from gyrus.thresholds import find_threshold
+from gyrus.refusal import has_outline, outline
+from gyrus.regions import Region
 
 OUTLINE = "#f0a01e"
 """Orange, as in reports: where the map is cut."""
@@ -92,11 +92,9 @@ def _draw(model: Classifier, record: Record, grid: NDArray[np.float32], row: dic
     image = record.read()
     spec, calibration = model.spec.preprocess, model.spec.calibration
     placed = frame_of(image, spec).place(grid)
-    answered = row["predicted"] is not None
-    sought = answered and row["predicted"] != "no_tumor" and calibration is not None and calibration.cut is not None
-    region = None
-    if sought and calibration is not None and calibration.cut is not None:
-        region = measure(find_threshold(calibration.cut).keep(placed), image.spacing)
+    answered, cut = row["predicted"] is not None, None if calibration is None else calibration.cut
+    sought = cut is not None and has_outline(row["predicted"])
+    region = outline(placed, str(cut), image.spacing) if sought else None
     low, high = np.percentile(image.pixels, spec.intensity)
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "text.parse_math": False, "text.color": _INK}):
         figure = Figure(figsize=(9.2, 5.5), layout="constrained")
@@ -113,7 +111,7 @@ def _draw(model: Classifier, record: Record, grid: NDArray[np.float32], row: dic
             right.imshow(positive / top, cmap=HEAT, vmin=0, vmax=1, alpha=np.sqrt(positive / top) * 0.85)
             right.set_title(f"evidence for {_plain(row['predicted'])}", fontsize=9, color=_MUTED)
         else:
-            right.set_title("no map: the slice was refused", fontsize=9, color=_MUTED)
+            right.set_title("no map: no class is answered", fontsize=9, color=_MUTED)
         figure.suptitle(_headline(row), fontsize=13, fontweight="bold", x=0.02, ha="left")
         said = [*textwrap.wrap(row["reason"], _WIDE), f"{record.path.name}  ·  {NOT_A_DEVICE}"]
         figure.supxlabel("\n".join(said), fontsize=8.5, color=_MUTED, x=0.02, ha="left")
@@ -130,7 +128,7 @@ def _outline(axes: Axes, region: Region) -> None:
 
 def _headline(row: dict[str, Any]) -> str:
     if row["predicted"] is None:
-        return "Refused"
+        return "Refused" if row["status"] == REFUSED else "No answer: the network's numbers are not finite"
     share = f"{_plain(row['predicted'])}  {row['probabilities'][row['predicted']]:.0%}"
     if row["set"] is None:
         return f"{share}   (not calibrated)"
@@ -141,8 +139,7 @@ def _headline(row: dict[str, Any]) -> str:
 def _size(region: Region | None) -> str:
     if region is None:
         return "no outline: nothing of the map is above its cut"
-    parts = f", {len(region.contours)} parts" if len(region.contours) > 1 else ""
-    return f"longest diameter {region.diameter:.0f} {region.unit}, area {region.area:,.0f} {region.unit}²{parts}"
+    return f"longest diameter {region.diameter:.0f} {region.unit}, area {region.area:,.0f} {region.unit}²"
 
 
 def _plain(name: str) -> str:

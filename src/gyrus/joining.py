@@ -33,7 +33,7 @@ def join_datasets(
         progress: called while slices are compared.
 
     Returns:
-        Dataset: the manifest, opened; its notes count what was left out.
+        Dataset: the manifest, opened; its faults count what was left out, and repeat those of its sources.
 
     Raises:
         InputError: fewer than two datasets, one that cannot be read, a slice that cannot be read or has no label, or
@@ -70,13 +70,20 @@ def join_datasets(
     ]
     if contradicting:
         notes.append(f"{count(contradicting, 'slice')} of those left out because their copies carry other labels.")
+    unknown = sum(r.patient is None for i, r in enumerate(records) if i not in dropped)
+    if unknown:
+        notes.append(
+            f"{count(unknown, 'slice')} without a patient, each taken for a person: of some person, slices may be on "
+            "both sides of a split."
+        )
+    faults = [f"{n}: {fault}" for n, d in zip(called, datasets, strict=True) for fault in d.info.faults]
     info = DatasetInfo(
         name=name or "+".join(called),
         title="Joined: " + "; ".join(d.info.title for d in datasets),
         citation="; ".join(d.info.citation for d in datasets if d.info.citation),
         licence="; ".join(f"{d.info.name}: {d.info.licence or 'not stated'}" for d in datasets),
         classes=tuple(sorted({str(r.label) for r in kept})),
-        faults=tuple(notes),
+        faults=(*notes, *faults),
     )
     write_manifest(Dataset(info=info, root=out, records=tuple(kept)), out / "manifest.csv")
     return open_dataset(out, "manifest")

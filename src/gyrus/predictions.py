@@ -54,8 +54,9 @@ class Predictions:
         reasons: N sentences that say why, empty where the status is "ok".
         statement: the split the slices come from, in one sentence; empty where they come from none.
         certainty: of a calibrated model, or None.
-        outlines: of each slice the measures of the predicted class's map, cut as calibrated
-            (:meth:`gyrus.regions.Region.summary`); None where no tumour is answered or nothing lies above the cut.
+        outlines: of each slice the measures of the largest connected part of the predicted class's map, cut as
+            calibrated (:meth:`gyrus.regions.Region.summary`); None where no tumour is answered or nothing lies above
+            the cut.
             None altogether of a model without a cut.
     """
 

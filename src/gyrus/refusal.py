@@ -22,8 +22,8 @@ from gyrus.certainty.temperature import softmax
 from gyrus.predictions import FLAGGED, OK, REFUSED, UNREADABLE, Certainty, Predictions
 from gyrus.preprocess import Frame
 from gyrus.records import Record
-from gyrus.regions import measure
-from gyrus.thresholds import find_threshold
+from gyrus.regions import Region, measure
+from gyrus.thresholds import find_threshold, largest_component
 
 HEALTHY = "no_tumor"
 REFUSES = MappingProxyType({BLANK: 0.0, MONTAGE: 0.0, INVERTED: 0.0, WHITE_RING: 0.0, COLOURED: 1.0, BLOCKY: 0.0})
@@ -126,17 +126,30 @@ def _outlines(
     classes: tuple[str, ...], seen: Observed, calibration: Calibration, status: Sequence[str]
 ) -> list[dict[str, Any] | None] | None:
     """Return the measures of each answered tumour's outline; None of a model without a cut."""
-    if calibration.cut is None or not seen.maps.size:
+    if calibration.cut is None:
         return None
-    cut = find_threshold(calibration.cut)
-    found: list[dict[str, Any] | None] = []
-    for i, place in ((i, seen.places.get(i)) for i in range(len(status))):
-        answered = place is not None and status[i] in (OK, FLAGGED) and classes[seen.logits[i].argmax()] != HEALTHY
-        region = None
-        if answered and place is not None:
-            region = measure(cut.keep(place.frame.place(seen.maps[i])), place.spacing)
-        found.append(None if region is None else region.summary())
+    found: list[dict[str, Any] | None] = [None] * len(status)
+    for i, place in seen.places.items():
+        if status[i] in (OK, FLAGGED) and has_outline(classes[seen.logits[i].argmax()]):
+            region = outline(place.frame.place(seen.maps[i]), calibration.cut, place.spacing)
+            found[i] = None if region is None else region.summary()
     return found
+
+
+def has_outline(answered: str | None) -> bool:
+    """Whether an answer is a tumour, whose evidence is outlined."""
+    return answered not in (None, HEALTHY)
+
+
+def outline(placed: NDArray[np.float32], cut: str, spacing: tuple[float, float] | None) -> Region | None:
+    """Return the largest connected part of a map above its cut, or None where nothing is.
+
+    Args:
+        placed: (H, W) class map in logits, its class's bias included, laid over the slice.
+        cut: of the calibration.
+        spacing: (row, column) in millimetres, or None.
+    """
+    return measure(largest_component(find_threshold(cut).keep(placed)), spacing)
 
 
 def refusing_kinds(faults: Sequence[Fault]) -> frozenset[str]:

@@ -97,7 +97,7 @@ def predict(
     from gyrus.artifacts import refuse_existing
     from gyrus.engines import choose_engine, predict_exported_files
 
-    model = _named(model, paths)
+    model = _named(model, paths, "predict")
     _refuse_run_options(paths, part, data)
     exported = choose_engine(model, engine) != "torch"
     if save and not paths:
@@ -167,7 +167,7 @@ def explain(
     from gyrus.explain import DEFAULT_METHODS
     from gyrus.stages import explain_files, explain_run
 
-    model = _named(model, paths)
+    model = _named(model, paths, "explain")
     _refuse_run_options(paths, part, data)
     if leaderboard:
         if paths or part != "test" or plane or slices != "all":
@@ -312,14 +312,16 @@ def _leaderboard(
         )
 
 
-def _named(model: Path | None, paths: list[Path] | None) -> Path:
+def _named(model: Path | None, paths: list[Path] | None, verb: str) -> Path:
     """Return the model, or for files that no model is named for, the one in the package.
 
     Raises:
         InputError: neither a model nor a file is named.
     """
     if model is None and not paths:
-        raise InputError("name files, for the model that comes with gyrus, or a run with --model")
+        raise InputError(
+            f"name files, for the model that comes with gyrus, or a run with --model: see `gyrus {verb} --help`"
+        )
     return Path(DEFAULT) if model is None else model
 
 

@@ -118,7 +118,8 @@ class Threshold:
         """
         if not np.isfinite(placed).all():
             return np.zeros(placed.shape, dtype=bool)
-        level = self.level(np.sort(placed, axis=None))
+        # A fixed value asks nothing of the map; all others want it sorted.
+        level = self.level(placed[:0] if self.rule == "value" else np.sort(placed, axis=None))
         # NaN, "keep nothing", compares false with everything
         kept = np.asarray(placed >= level if RULES[self.rule].inclusive else placed > level)
         return largest_component(kept) if self.largest else kept
@@ -238,8 +239,8 @@ RULES: dict[str, Rule] = {
             "-",
             "a blank map above p keeps everything, any other nothing",
             0.0,
-            -1e6,
-            1e6,
+            -1e5,  # below a million %g writes a number without the plus sign that starts a modifier
+            1e5,
             False,
             value_level,
             (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0),

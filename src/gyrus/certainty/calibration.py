@@ -28,8 +28,9 @@ class Calibration(BaseModel):
         false_refusals: the share of slices of unseen persons that the two limits are to refuse, half of it each.
         refusing: faults of a picture that refuse it; others only flag it.
         reference_slices: of the training part, with which slices are compared.
-        cut: the threshold (:func:`gyrus.thresholds.find_threshold`) that makes an outline of the predicted class's map;
-            None where the model has no class map, or no slice an outline to learn it on.
+        cut: the threshold (:func:`gyrus.thresholds.find_threshold`) that makes an outline of the predicted class's
+            map in logits, its bias included, which the ``cam`` of ``gyrus explain`` leaves out; None where the model
+            has no class map, or no slice an outline to learn it on.
         cut_slices: with an outline, on which it was chosen.
         cut_iou: their mean IoU under it; optimistic, since it was the reason for the choice.
     """

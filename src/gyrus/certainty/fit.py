@@ -36,7 +36,7 @@ class Held:
         truth: (N,) class indices.
         persons: N ids.
         overlaps: (N, T) IoU of the predicted class's map with the outline under each of :data:`CUTS`; NaN without an
-            outline, T = 0 without class maps.
+            outline or a class map.
     """
 
     logits: NDArray[np.floating]
@@ -91,10 +91,7 @@ def fit_calibration(
     Raises:
         InputError: there is no slice, logits are not finite, or a share is out of range.
     """
-    if not 0 < coverage < 1:
-        raise InputError(f"a coverage of {coverage:g} cannot be promised: choose one between 0 and 1, such as 0.95")
-    if not 0 <= false_refusals < 1:
-        raise InputError(f"false refusals of {false_refusals:g} are no share: choose one from 0 up to 1, such as 0.01")
+    check_shares(coverage, false_refusals)
     temperature = fit_temperature(held.logits, held.truth)
     thresholds = class_thresholds(softmax(held.logits, temperature), held.truth, held.persons, coverage)
     weights = person_weights(held.persons)
@@ -121,9 +118,21 @@ def fit_calibration(
     )
 
 
+def check_shares(coverage: float, false_refusals: float) -> None:
+    """Refuse shares that nobody can promise.
+
+    Raises:
+        InputError: one is out of range.
+    """
+    if not 0 < coverage < 1:
+        raise InputError(f"a coverage of {coverage:g} cannot be promised: choose one between 0 and 1, such as 0.95")
+    if not 0 <= false_refusals < 1:
+        raise InputError(f"false refusals of {false_refusals:g} are no share: choose one from 0 up to 1, such as 0.01")
+
+
 def _best_cut(overlaps: NDArray[np.floating]) -> tuple[str | None, int, float | None]:
     """Return the threshold of the highest mean IoU, of equals the first, the slices it was chosen on, and that mean."""
-    known = overlaps[np.isfinite(overlaps).all(axis=1)] if overlaps.shape[1] else overlaps[:0]
+    known = overlaps[np.isfinite(overlaps).all(axis=1)]
     if not len(known):
         return None, 0, None
     means = known.mean(axis=0)

@@ -24,6 +24,9 @@ THUMBNAIL = 24
 
 _LEAST = 1e-6  # of the mean spread: channels that never fire would make any slice infinitely far
 
+AVERAGES, ALIKE = 64, 5
+"""Averages of training slices kept for that, and how many slices each is made of at least."""
+
 Reference = Mapping[str, NDArray[np.generic]]
 """What a score is measured against, by name: small arrays that are saved beside the weights."""
 
@@ -40,10 +43,11 @@ def learn_reference(
         small: (N, 24, 24) from :func:`thumbnails`.
 
     Returns:
-        Arrays by name: ``thumbnails`` (N, 24, 24) uint8, and for "mahalanobis" ``means`` (classes, D), ``directions``
+        Arrays by name: ``thumbnails`` (P, 24, 24) uint8, each the average of several slices, so that nobody's picture
+        is kept; and for "mahalanobis" ``means`` (classes, D), ``directions``
         (R, D), ``spread`` (R,) and ``rest`` (1,), for "knn" ``bank`` (M, D) float16.
     """
-    found: dict[str, NDArray[np.generic]] = {"thumbnails": small}
+    found: dict[str, NDArray[np.generic]] = {"thumbnails": _averages(small)}
     values = np.asarray(features, dtype=np.float64)
     if score == "mahalanobis":
         found |= _gaussians(values, truth)
@@ -91,8 +95,8 @@ def thumbnails(slices: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def turned(reference: Reference, small: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return (N,): how much more a slice is like a training slice when it is turned by 180 degrees; in [-2, 2].
 
-    The difference of two correlations, each with the nearest training slice at :data:`THUMBNAIL` pixels: above 0 the
-    turned slice is the likelier one. No network is asked; most of them answer for either way up alike.
+    The difference of two correlations, each with the nearest average of training slices at :data:`THUMBNAIL` pixels:
+    above 0 the turned slice is the likelier one. No network is asked; most of them answer for either way up alike.
 
     Args:
         reference: from :func:`learn_reference`.
@@ -101,6 +105,22 @@ def turned(reference: Reference, small: NDArray[np.uint8]) -> NDArray[np.float64
     known = _centred(np.asarray(reference["thumbnails"]))
     upright, upside_down = ((_centred(s) @ known.T).max(axis=1) for s in (small, small[:, ::-1, ::-1]))
     return np.asarray(upside_down - upright)
+
+
+def _averages(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (P, 24, 24) averages of slices that look alike, at most :data:`AVERAGES`, each of :data:`ALIKE` or more.
+
+    Groups are those of k-means on what :func:`turned` correlates; smaller ones are left out. Where none is large
+    enough there is one average, of all.
+    """
+    from sklearn.cluster import KMeans  # slow to import, and what runs an exported model does without
+
+    alike = _centred(small)
+    groups = min(AVERAGES, len(small) // (2 * ALIKE), len(np.unique(alike.round(6), axis=0)))
+    member = KMeans(groups, n_init=1, random_state=0).fit_predict(alike) if groups > 1 else np.zeros(len(small), int)
+    large = np.flatnonzero(np.bincount(member) >= ALIKE)
+    kept = [small[member == g].mean(axis=0) for g in large] or [small.mean(axis=0)]
+    return np.asarray(np.rint(kept), dtype=np.uint8)
 
 
 def _gaussians(features: NDArray[np.float64], truth: NDArray[np.integer]) -> dict[str, NDArray[np.generic]]:
