@@ -29,8 +29,9 @@ demo: $(READY) ## phantom -> split -> train -> predict -> explain -> evaluate ->
 	@rm -rf $(DEMO_OUT)
 	$(BIN)/gyrus demo --out $(DEMO_OUT)
 
+# One process per core, each with one thread: the tests' networks are too small for more.
 test: lint ## lint, types, and every test with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term
 
 lint: $(READY) ## ruff check, ruff format --check, mypy
 	$(BIN)/ruff check .

@@ -248,7 +248,9 @@ class TestNovelty:
 
 
 @pytest.mark.parametrize(
-    ("make", "score"), [(canonical, "mahalanobis"), (dense, "knn"), (attention, "energy")], ids=lambda v: str(v)
+    ("make", "score"),
+    [(canonical, "mahalanobis"), (dense, "knn"), (attention, "energy")],
+    ids=["mahalanobis", "knn", "energy"],
 )
 def test_every_score_is_torchs_through_both_runtimes(make: Any, score: Score, tmp_path: Path) -> None:
     """From pixels and from prepared slices, from a map and from dense layers, with and without a class map."""
