@@ -230,8 +230,13 @@ class TestTrackedFiles:
 
     def test_pictures_are_in_the_docs_alone(self, tracked: list[Path]) -> None:
         binary = [p.relative_to(ROOT) for p in tracked if p.suffix.lower() in BINARY]
-        shipped = Path("src/gyrus/planes/planes.safetensors")
-        assert [p for p in binary if p.parts[:2] != ("docs", "assets") and p != shipped] == []
+        base = Path("src/gyrus/shipped/gyrus-base")
+        shipped = {
+            Path("src/gyrus/planes/planes.safetensors"),
+            base / "model.safetensors",
+            base / "reference.safetensors",
+        }
+        assert [p for p in binary if p.parts[:2] != ("docs", "assets") and p not in shipped] == []
         kept = {p.relative_to(ROOT) for p in tracked}
         odd = [p for p in tracked if p.relative_to(ROOT) in kept - set(binary) and b"\0" in p.read_bytes()]
         assert odd == []

@@ -19,6 +19,7 @@ def info() -> dict[str, Any]:
     from gyrus.evaluate import list_metrics
     from gyrus.explain import list_methods
     from gyrus.models import list_models
+    from gyrus.shipped import list_shipped
     from gyrus.thresholds import list_thresholds
 
     return {
@@ -31,6 +32,7 @@ def info() -> dict[str, Any]:
         "bf16": has_fast_bf16(torch.device("cpu")),
         "datasets": [asdict(dataset_info(name)) for name in list_datasets()],
         "models": list_models(),
+        "shipped": list_shipped(),
         "methods": list_methods(),
         "baselines": list_baselines(),
         "thresholds": list_thresholds(),

@@ -25,6 +25,7 @@ def info(value: Mapping[str, Any]) -> Lines:
     machine = f"gyrus {value['gyrus']}, Python {value['python']}, torch {value['torch']}, {value['threads']} threads"
     return [
         machine,
+        f"Trained models in the package: {', '.join(value['shipped'])}",
         table(
             "Datasets", ["name", "what", "licence"], [[d["name"], d["title"], d["licence"]] for d in value["datasets"]]
         ),

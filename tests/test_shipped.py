@@ -1,0 +1,90 @@
+"""The model in the package: it is whole, small, and answers with no connection."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+from commandline import Gyrus
+from exports import Exports
+
+from gyrus.datasets import open_dataset
+from gyrus.models import load_model
+from gyrus.models.saved import CARD, model_folder
+from gyrus.shipped import DEFAULT, find_model, list_shipped
+from gyrus.stages import predict_files
+
+ROOT = Path(__file__).parents[1]
+CLASSES = ("glioma", "meningioma", "no_tumor", "pituitary")
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something asked for a connection")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def test_it_is_small_calibrated_and_named() -> None:
+    assert list_shipped() == [DEFAULT] == ["gyrus-base"]
+    folder = find_model(None)
+    assert sum(p.stat().st_size for p in folder.iterdir()) < 10e6
+    model = load_model(folder)
+    assert sum(p.numel() for p in model.parameters()) <= 5e6
+    assert model.classes == CLASSES
+    found = model.spec.calibration
+    assert found is not None
+    assert found.cut is not None
+    assert found.always == ()
+    assert "5 folds" in found.statement
+
+
+def test_its_card_is_in_the_documentation() -> None:
+    card = (find_model(None) / CARD).read_text(encoding="utf-8")
+    assert card == (ROOT / "docs" / "gyrus-base.md").read_text(encoding="utf-8")
+    assert json.loads((find_model(None) / "model.json").read_text())["sha256"] in card
+    for words in ("not a medical device", "Known failures", "champion/train.py", "Out of"):
+        assert words in " ".join(card.split())
+
+
+def test_its_name_is_a_model_unless_a_folder_is_called_so(
+    exported: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_model(Path(DEFAULT)) == find_model(None) == model_folder(Path(DEFAULT))
+    assert find_model(Path("elsewhere") / DEFAULT) == Path("elsewhere") / DEFAULT
+    assert find_model(Path("other")) == Path("other")
+    shutil.copytree(exported.model, DEFAULT)
+    assert find_model(Path(DEFAULT)) == Path(DEFAULT)
+    assert load_model(Path(DEFAULT)).classes == ("glioma", "meningioma")
+    assert load_model(find_model(None)).classes == CLASSES
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_file_is_answered_with_no_model_named_and_no_connection(
+    gyrus: Gyrus, tiny_phantom: Path, tmp_path: Path
+) -> None:
+    files = [r.path for r in open_dataset(tiny_phantom)][:4]
+    made = gyrus("predict", *files, "--json").document("gyrus.predictions/2")
+    assert made["calibrated"]
+    assert tuple(made["classes"]) == CLASSES
+    assert {row["status"] for row in made["rows"]} <= {"ok", "flagged", "refused"}
+    assert all(row["reason"] for row in made["rows"] if row["status"] != "ok")
+    named = predict_files(Path(DEFAULT), files, device="cpu")
+    assert [row["logits"] for row in named.rows()] == [row["logits"] for row in made["rows"]]
+    text = gyrus("predict", files[0], "--save", tmp_path / "answers").out
+    assert "1 slice in" in text
+    assert len(list((tmp_path / "answers").glob("*.png"))) == 1
+
+
+@pytest.mark.usefixtures("no_network")
+def test_it_explains_files_too(gyrus: Gyrus, tiny_phantom: Path, tmp_path: Path) -> None:
+    file = next(iter(open_dataset(tiny_phantom))).path
+    gyrus("explain", file, "--methods", "cam", "--out", tmp_path / "maps", "--quiet")
+    assert (tmp_path / "maps" / "maps.safetensors").is_file()
