@@ -68,10 +68,13 @@ class TestCalibrated:
         ours = predict(load_model(calibrated.model), records, keep_going=True)
         theirs = predict_exported(Exported.load(getattr(calibrated, engine)), records, batch_size=5, keep_going=True)
         assert set(ours.status) == {"ok", "flagged", "refused", "unreadable"}
-        assert {s for s in ours.certainty.sets if s} == {  # type: ignore[union-attr]
+        calibration = load_model(calibrated.model).spec.calibration
+        assert ours.certainty is not None
+        assert calibration is not None
+        assert {s for s in ours.certainty.sets if s} == {
             *(("glioma",), ("meningioma",), ("glioma", "meningioma")),
         }
-        limit = load_model(calibrated.model).spec.calibration.novelty_limit  # type: ignore[union-attr]
+        limit = calibration.novelty_limit
         for mine, its in zip(ours.rows(), theirs.rows(), strict=True):
             for name in ("id", "status", "set", "predicted", "temperature"):
                 assert mine[name] == its[name], mine["id"]

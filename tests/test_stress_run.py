@@ -59,7 +59,8 @@ def looking_at(square: tuple[int, int, int], level: float = 0.7, *, dense: bool 
     )
     with torch.no_grad():
         model.head.weight.copy_(torch.tensor([2000.0, -2000]).view(model.head.weight.shape))
-        model.head.bias.zero_()  # type: ignore[union-attr]
+        assert model.head.bias is not None
+        model.head.bias.zero_()
     return model
 
 
@@ -217,7 +218,8 @@ class TestPlanted:
     def test_weights_that_are_not_finite(self, ask: Ask) -> None:
         model = looking_at(TUMOUR)
         with torch.no_grad():
-            model.head.bias.fill_(torch.nan)  # type: ignore[union-attr]
+            assert model.head.bias is not None
+            model.head.bias.fill_(torch.nan)
         with pytest.raises(InputError, match="run holds weights that are not finite"):
             ask(model)
 
@@ -240,7 +242,7 @@ def test_the_model_is_left_as_it_was_and_draws_are_the_slices_own(tmp_path: Path
 
 class TestDegenerate:
     @staticmethod
-    def missing(pixels: np.ndarray, mask: np.ndarray) -> dict[tuple[str, str], str]:  # type: ignore[type-arg]
+    def missing(pixels: np.ndarray, mask: np.ndarray) -> dict[tuple[str, str], str]:
         found = filled(Image(pixels.astype(np.float32)), mask, plane="axial", rng=np.random.default_rng(0))
         assert set(found.pixels) | set(found.missing) == set(FILLS)
         assert all(np.isfinite(p).all() and p.dtype == np.float32 for p in found.pixels.values())
