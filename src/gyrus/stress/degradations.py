@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gyrus.holes import Pixels, Shape
 from gyrus.phantom.fields import rician
 from gyrus.preprocess import head_outline
-from gyrus.stress.fills import Pixels, Shape, background
+from gyrus.stress.fills import background
 
 _ORDER = 3
 

@@ -6,52 +6,17 @@ made is None, never a guess.
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 
-Pixels = NDArray[np.float32]
-Shape = NDArray[np.bool_]
+from gyrus.holes import Pixels, Shape, bounds, inside, moved, places, reach, widened
 
-_Scalar = TypeVar("_Scalar", bound=np.generic)
-
-REACH = 64
-"""The longer side of the picture over the pixels by which an outline is widened: 8 of 512. Outlines are drawn on the
-edge of what enhances, and what is left of a tumour around its hole would be smeared into it."""
-SCALP = 16
-"""The shorter side of the head's box over the thickness, in pixels, of what counts as scalp and skull."""
 CORNER = 8
 """The shorter side of the picture over the side of a blanked corner."""
 MIRROR, PATCH = "mirror", "patch"
 _TRIED = 64  # places, of which the most alike is taken
 _USUAL = (10, 90)  # percentiles of tissue
 _PLAIN = 0.8  # of a patch that must lie between them, as the tissue as a whole does
-
-
-def reach(shape: tuple[int, int]) -> int:
-    """Return by how many pixels an outline is widened on an (H, W) picture: a 64th of its longer side, at least 1."""
-    return max(1, round(max(shape) / REACH))
-
-
-def widened(shape: Shape, pixels: int) -> Shape:
-    """Return a shape grown by so many pixels in every direction (Euclidean)."""
-    if not shape.any():
-        return shape.copy()
-    return np.asarray(cv2.distanceTransform((~shape).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= pixels)
-
-
-def inside(head: Shape) -> Shape:
-    """Return a head without its rim of scalp and skull, a 16th of the shorter side of its box.
-
-    The picture's own border is no rim: a head that is cut off there goes on behind it.
-    """
-    if head.all() or not head.any():
-        return head.copy()
-    rim = max(1, round(min(side.stop - side.start for side in _box(head)) / SCALP))
-    return np.asarray(cv2.distanceTransform(head.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) > rim)
 
 
 def telea(pixels: Pixels, hole: Shape, head: Shape) -> Pixels | None:
@@ -70,8 +35,8 @@ def telea(pixels: Pixels, hole: Shape, head: Shape) -> Pixels | None:
         return None
     if not hole.any():
         return pixels.copy()
-    width = reach(_size(pixels))
-    box = _box(widened(hole, 2 * width))
+    width = reach(pixels.shape)
+    box = bounds(widened(hole, 2 * width))
     gone, around = hole[box], inside(head) & ~hole
     filled = cv2.inpaint(np.ascontiguousarray(pixels[box]), gone.astype(np.uint8), width, cv2.INPAINT_TELEA)
     least, most = np.percentile(pixels[around] if around.any() else pixels[~hole], (25, 75))
@@ -105,7 +70,7 @@ def tissue(
     reflected = reflection(pixels, hole, head, blocked) if mirror else None
     if reflected is not None:
         return reflected, MIRROR
-    patched = patch(pixels, hole, head, inside(head) & ~widened(blocked, reach(_size(pixels))), rng)
+    patched = patch(pixels, hole, head, inside(head) & ~widened(blocked, reach(pixels.shape)), rng)
     return None if patched is None else (patched, PATCH)
 
 
@@ -120,7 +85,7 @@ def reflection(pixels: Pixels, hole: Shape, head: Shape, blocked: Shape) -> Pixe
     """
     if not head.any():
         return None
-    side = _box(head)[1]
+    side = bounds(head)[1]
     across = side.start + side.stop - 1 - np.arange(pixels.shape[1])
     there = (across >= 0) & (across < pixels.shape[1])
     source = pixels[:, np.where(there, across, 0)]
@@ -165,7 +130,7 @@ def alike(pixels: Pixels, hole: Shape, free: Shape, rng: np.random.Generator) ->
     offsets = places(hole, free)
     if not len(offsets):
         return None
-    rim = widened(hole, reach(_size(pixels))) & ~hole
+    rim = widened(hole, reach(pixels.shape)) & ~hole
     usual = np.median(pixels[rim] if rim.any() else pixels)
     rows, columns = np.nonzero(hole)
     drawn = offsets[rng.permutation(len(offsets))[:_TRIED]]
@@ -173,17 +138,6 @@ def alike(pixels: Pixels, hole: Shape, free: Shape, rng: np.random.Generator) ->
     down, right = (int(n) for n in drawn[int(np.argmin(unlike))])
     found, (least, most) = pixels[rows + down, columns + right], np.percentile(pixels[free], _USUAL)
     return (down, right) if ((found >= least) & (found <= most)).mean() >= _PLAIN else None
-
-
-def places(hole: Shape, free: Shape) -> NDArray[np.int64]:
-    """Return (K, 2) offsets (down, right), row by row, at which a shape lies wholly on free pixels; (0, 2) of none."""
-    if not hole.any() or not free.any():
-        return np.empty((0, 2), dtype=np.int64)
-    box = _box(hole)
-    shape = hole[box][::-1, ::-1]
-    # How many pixels of the shape lie on one that is not free, for every place at once.
-    taken = fftconvolve((~free).astype(np.float64), shape.astype(np.float64), mode="valid")
-    return np.asarray(np.argwhere(taken < 0.5) - (box[0].start, box[1].start), dtype=np.int64)
 
 
 def healthy(pixels: Pixels, tumour: Shape, head: Shape, rng: np.random.Generator) -> Shape | None:
@@ -195,7 +149,7 @@ def healthy(pixels: Pixels, tumour: Shape, head: Shape, rng: np.random.Generator
         head: (H, W) boolean.
         rng: of the place.
     """
-    offset = alike(pixels, tumour, inside(head) & ~widened(tumour, reach(_size(tumour))), rng)
+    offset = alike(pixels, tumour, inside(head) & ~widened(tumour, reach(tumour.shape)), rng)
     return None if offset is None else moved(tumour, *offset)
 
 
@@ -219,20 +173,9 @@ def background(pixels: Pixels, head: Shape) -> np.float32:
     return np.float32(pixels.min() if head.all() else np.median(pixels[~head]))
 
 
-def moved(values: NDArray[_Scalar], down: int, right: int) -> NDArray[_Scalar]:
-    """Return (H, W) values moved by whole pixels; 0 or False where nothing was."""
-    height, width = values.shape
-    found = np.zeros_like(values)
-    if abs(down) < height and abs(right) < width:
-        to = slice(max(down, 0), height + min(down, 0)), slice(max(right, 0), width + min(right, 0))
-        of = slice(max(-down, 0), height + min(-down, 0)), slice(max(-right, 0), width + min(-right, 0))
-        found[to] = values[of]
-    return found
-
-
 def _blended(pixels: Pixels, source: Pixels, hole: Shape, head: Shape, there: Shape) -> Pixels | None:
     """Fade a source into the hole, its median along the rim made the picture's; None where there is no rim."""
-    width = reach(_size(pixels))
+    width = reach(pixels.shape)
     ring = widened(hole, width) & ~hole & there
     ring = ring & inside(head) if (ring & inside(head)).any() else ring
     if not ring.any():
@@ -244,13 +187,3 @@ def _blended(pixels: Pixels, source: Pixels, hole: Shape, head: Shape, there: Sh
     share = np.minimum(depth / width, 1)
     filled = np.clip(pixels + share * (lifted - pixels), pixels[~hole].min(), pixels[~hole].max())
     return np.where(hole, filled, pixels).astype(np.float32)
-
-
-def _box(shape: Shape) -> tuple[slice, slice]:
-    """Return the rows and columns of the box around a shape that is not empty."""
-    rows, columns = np.flatnonzero(shape.any(axis=1)), np.flatnonzero(shape.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-def _size(array: NDArray[np.generic]) -> tuple[int, int]:
-    return array.shape[0], array.shape[1]

@@ -12,13 +12,13 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup
 
+from gyrus.holes import Pixels
 from gyrus.page import render, write_page
 from gyrus.page.charts import DASHES, MARKERS, SERIES, panel, style, to_svg
 from gyrus.page.pictures import data_uri, slice_panel
 from gyrus.page.words import number
 from gyrus.records import Record
 from gyrus.report.panels import draw_truth
-from gyrus.stress.fills import Pixels
 from gyrus.stress.judge import Answer, Row
 from gyrus.stress.views import CLEAN, FILLS, Views
 

@@ -13,11 +13,11 @@ from gyrus.artifacts import plain, stage_folder, write_json
 from gyrus.devices import pick_device
 from gyrus.errors import InputError
 from gyrus.explain.run import class_indices
+from gyrus.holes import REACH
 from gyrus.loading import Progress, read_ahead
 from gyrus.models import Classifier, load_model
 from gyrus.records import Record
 from gyrus.rundata import Fold, joint_statement, open_folds
-from gyrus.stress.fills import REACH
 from gyrus.stress.judge import Judge, Row
 from gyrus.stress.page import Gallery, write_stress_page
 from gyrus.stress.summary import per_slice, summarise

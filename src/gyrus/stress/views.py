@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from gyrus.holes import Pixels, Shape, reach, widened
 from gyrus.io import Image
 from gyrus.planes import recognise_planes
 from gyrus.preprocess import Frame, Preprocess, frame_of, head_outline, prepare
 from gyrus.records import Record
 from gyrus.stress import fills
 from gyrus.stress.degradations import DEGRADATIONS, rotated_mask
-from gyrus.stress.fills import Pixels, Shape
 
 Fill = tuple[str, str]
 """Where something is filled, and with what."""
@@ -136,7 +136,7 @@ def filled(image: Image, mask: Shape, *, plane: str | None, rng: np.random.Gener
         found.missing.update(dict.fromkeys(FILLS, NO_OUTLINE))
         return found
     head = head_outline(pixels)
-    tumour = fills.widened(mask, fills.reach(image.shape))
+    tumour = widened(mask, reach(image.shape))
     mirror = (plane or recognise_planes([image])[0].plane) != "sagittal"
     elsewhere = fills.healthy(pixels, tumour, head, rng)
     for place, hole in ((TUMOUR, tumour), (HEALTHY, elsewhere)):
