@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from gyrus.batches import outlines_of
 from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
 from gyrus.explain import explain_records
 from gyrus.guides import at_grid, mask_loss, true_maps
 from gyrus.models import create_model, load_model, save_model
 from gyrus.splits import Split
-from gyrus.training import _outlines, fit, make_config
+from gyrus.training import fit, make_config
 
 CLASSES = ("glioma", "meningioma", "no_tumor", "pituitary")
 
@@ -96,7 +97,7 @@ class TestTraining:
         dataset = open_dataset(tiny_phantom)
         spec = create_model("resnet18", CLASSES).spec.preprocess.model_copy(update={"size": 48})
         records = list(dataset.records)
-        shares, known = _outlines(records, spec)
+        shares, known = outlines_of(records, spec)
         assert shares.shape == (len(records), 48, 48)
         assert known.all()
         for share, record in zip(shares, records, strict=True):
@@ -104,7 +105,7 @@ class TestTraining:
             area = 0.0 if mask is None else float(mask.mean())
             assert share.mean() / 255 == pytest.approx(area, abs=2e-3)
         bare = [replace(r, mask=None) for r in records]
-        assert _outlines(bare, spec)[1].tolist() == [float(r.label == "no_tumor") for r in records]
+        assert outlines_of(bare, spec)[1].tolist() == [float(r.label == "no_tumor") for r in records]
 
     def test_guided_maps_lie_on_the_tumour(self, tiny_phantom: Path, tiny_split: Path, tmp_path: Path) -> None:
         """On training slices, by the same few steps with and without guidance."""
@@ -121,7 +122,7 @@ class TestTraining:
             maps = explain_records(model, records, methods=["cam"])
             heat = next(v for k, v in maps.arrays.items() if k.target == "true")
             spec = model.spec.preprocess
-            shares = torch.from_numpy(_outlines(records, spec)[0] / 255).float()
+            shares = torch.from_numpy(outlines_of(records, spec)[0] / 255).float()
             cells = at_grid(shares, heat.shape[1:]).numpy() > 0.25
             ranks = heat.reshape(len(heat), -1).argsort(axis=1).argsort(axis=1).reshape(heat.shape) / heat[0].size
             inside[guide] = float(np.mean([r[c].mean() for r, c in zip(ranks, cells, strict=True) if c.any()]))

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from discs import STILL, small_config, write_discs
 
 from gyrus.artifacts import sha256
+from gyrus.batches import Batches
 from gyrus.epochs import EpochTable
 from gyrus.errors import GyrusError, InputError
 from gyrus.inference import predict
@@ -25,7 +26,7 @@ from gyrus.loading import load_slices
 from gyrus.models import Classifier, create_model, load_model
 from gyrus.records import Dataset
 from gyrus.splits import Split, holdout
-from gyrus.training import TrainConfig, _Batches, fit, make_config
+from gyrus.training import TrainConfig, fit, make_config
 
 # lightning 2.6 asks torch 2.15 for something that it announces to drop; nothing a caller of Trainer can change
 
@@ -430,7 +431,7 @@ def test_every_pass_has_its_own_order_and_holds_each_slice_once() -> None:
     """The order depends on (seed, epoch) alone; there is no way to see it from outside a run."""
     pixels, labels = np.arange(7, dtype=np.uint8).reshape(7, 1, 1), torch.arange(7)
     epoch = [0]
-    batches = _Batches(pixels, labels, small_config(batch_size=3), epoch=lambda: epoch[0])
+    batches = Batches(pixels, labels, small_config(batch_size=3), epoch=lambda: epoch[0])
 
     def order() -> list[int]:
         passed = list(batches)
@@ -444,9 +445,9 @@ def test_every_pass_has_its_own_order_and_holds_each_slice_once() -> None:
     epoch[0] = 1
     assert order() != first
     assert sorted(order()) == sorted(first) == list(range(7))
-    other = _Batches(pixels, labels, small_config(batch_size=3, seed=1), epoch=lambda: 0)
+    other = Batches(pixels, labels, small_config(batch_size=3, seed=1), epoch=lambda: 0)
     assert torch.cat([labels for _, labels in other]).tolist() != first
-    plain = _Batches(pixels, labels, small_config(batch_size=3))
+    plain = Batches(pixels, labels, small_config(batch_size=3))
     assert torch.cat([labels for _, labels in plain]).tolist() == list(range(7))
 
 

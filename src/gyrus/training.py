@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from gyrus.artifacts import is_finished, read_json, refuse_existing, write_json, write_manifest
 from gyrus.augment import apply, draw, move
+from gyrus.batches import Batches, indices_of, outlines_of, stream
 from gyrus.devices import has_fast_bf16, pick_device
 from gyrus.epochs import BEST, LAST, Checkpoints, EpochTable, WholeFiles
 from gyrus.errors import InputError
@@ -26,7 +26,6 @@ from gyrus.guides import at_grid, mask_loss, true_maps
 from gyrus.loading import Progress, load_slices
 from gyrus.models import Classifier, create_model, save_model
 from gyrus.models.attention import CamAttention
-from gyrus.preprocess import Preprocess, frame_of
 from gyrus.records import Dataset, Record
 from gyrus.splits import Split
 from gyrus.trainconfig import TrainConfig, make_config
@@ -37,8 +36,6 @@ CONFIG, SPLIT, EPOCHS = "config.json", "split.json", "epochs.csv"
 TOLD = {"seed", "epochs", "learning_rate", "label_smoothing", "class_weights"}
 TOLD |= {"guide", "guide_weight", "frozen", "optimizer", "schedule", "choose", "dropout", "attention_from"}
 """What of the recipe the model's own description repeats."""
-
-HEALTHY = "no_tumor"
 
 
 def fit(
@@ -80,7 +77,7 @@ def fit(
     _require_known(val, classes)
     model = _make_model(config, classes)
 
-    def part(records: Sequence[Record], name: str) -> _Batches:
+    def part(records: Sequence[Record], name: str) -> Batches:
         inputs: np.ndarray[Any, Any]
         if config.frozen:
             inputs = embed_records(
@@ -90,8 +87,8 @@ def fit(
         else:
             inputs = load_slices(records, model.spec.preprocess, what=f"reading {name}", progress=progress)
         guided = config.guide == "mask" and name == "train"
-        outlines = _outlines(records, model.spec.preprocess) if guided else None
-        return _Batches(inputs, _indices(records, classes), config, outlines)
+        outlines = outlines_of(records, model.spec.preprocess) if guided else None
+        return Batches(inputs, indices_of(records, classes), config, outlines)
 
     task = _Task(model, config, part(train, "train"), part(val, "val"), progress)
     out.mkdir(parents=True, exist_ok=True)
@@ -178,30 +175,8 @@ def _in_bf16(config: TrainConfig, device: torch.device) -> bool:
     return config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(device))
 
 
-def _outlines(records: Sequence[Record], spec: Preprocess) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], Tensor]:
-    """Return (N, size, size) the share of each input pixel that is tumour, in 255ths, and (N,) whether it is known."""
-    shares = np.zeros((len(records), spec.size, spec.size), dtype=np.uint8)
-    for i, record in enumerate(records):
-        if record.mask is not None:
-            image = record.read()
-            mask = record.read_mask(image.shape)
-            assert mask is not None, "the record has one"
-            shares[i] = np.rint(255 * frame_of(image, spec).cut(mask, spec.size))
-    known = [record.mask is not None or record.label == HEALTHY for record in records]
-    return shares, torch.tensor(known, dtype=torch.float32)
-
-
-def _indices(records: Sequence[Record], classes: tuple[str, ...]) -> Tensor:
-    return torch.tensor([classes.index(str(r.label)) for r in records], dtype=torch.int64)
-
-
 def _data_facts(dataset: Dataset) -> dict[str, Any]:
     return {"name": dataset.info.name, "root": str(dataset.root.absolute()), "fingerprint": dataset.fingerprint}
-
-
-def _stream(*key: int) -> int:
-    """Return a seed that depends on every number of ``key`` and on nothing else."""
-    return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
 def _run(task: _Task, config: TrainConfig, device: torch.device, out: Path) -> dict[str, Tensor]:
@@ -257,34 +232,6 @@ class AttentionSwitch(Callback):
             cast(CamAttention, pl_module.model).switch_attention(True)
 
 
-@dataclass(eq=False)
-class _Batches:
-    """Batches straight from cached slices or features; the order of a shuffled pass depends on (seed, epoch) alone."""
-
-    inputs: np.ndarray[Any, Any]
-    labels: Tensor
-    config: TrainConfig
-    outlines: tuple[np.ndarray[Any, np.dtype[np.uint8]], Tensor] | None = None
-    epoch: Callable[[], int] | None = None
-
-    def __len__(self) -> int:
-        n = len(self.labels)
-        return min(-(-n // self.config.batch_size), max(n // 2, 1)) if n else 0
-
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        n = len(self.labels)
-        order = torch.arange(n)
-        if self.epoch is not None:
-            generator = torch.Generator().manual_seed(_stream(self.config.seed, self.epoch(), 0))
-            order = torch.randperm(n, generator=generator)
-        inputs = torch.from_numpy(self.inputs)
-        for chunk in order.tensor_split(len(self)):  # sizes differ by one at most: no odd batch of one
-            outlined = (
-                () if self.outlines is None else (torch.from_numpy(self.outlines[0])[chunk], self.outlines[1][chunk])
-            )
-            yield inputs[chunk], self.labels[chunk], *outlined
-
-
 class _Task(L.LightningModule):
     """The classifier, its loss, its schedule, and the figures of each epoch."""
 
@@ -292,8 +239,8 @@ class _Task(L.LightningModule):
         self,
         model: Classifier,
         config: TrainConfig,
-        train: _Batches,
-        val: _Batches,
+        train: Batches,
+        val: Batches,
         progress: Progress | None,
     ) -> None:
         super().__init__()
@@ -311,12 +258,12 @@ class _Task(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # Whatever draws from the global generator (dropout) then does not depend on what ran before a resumption.
-        torch.manual_seed(_stream(self.config.seed, self.current_epoch, 1))
+        torch.manual_seed(stream(self.config.seed, self.current_epoch, 1))
 
     def training_step(self, batch: tuple[Tensor, ...], index: int) -> Tensor:
         inputs, labels, *outlined = batch
         if not self.config.frozen:
-            generator = torch.Generator().manual_seed(_stream(self.config.seed, self.current_epoch, 2, index))
+            generator = torch.Generator().manual_seed(stream(self.config.seed, self.current_epoch, 2, index))
             changes = draw(self.config.augment, len(inputs), generator)
             inputs = apply(inputs, changes)
             outlined = [move(outlined[0], changes) / 255, outlined[1]] if outlined else []
