@@ -22,7 +22,7 @@ FLOORS = (
     },
     {"artifacts", "devices", "epochs", "io", "options", "page", "thresholds"},
     {"certainty", "geometry", "preprocess", "records"},
-    {"appearance", "baselines", "datasets", "loading", "maps", "models", "predictions"},
+    {"appearance", "baselines", "datasets", "erasure", "loading", "maps", "models", "predictions"},
     {
         *("console", "convert", "duplicates", "explain", "features", "phantom", "planes", "probes", "refusal"),
         "trainconfig",

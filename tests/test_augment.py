@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from gyrus.augment import Augment, AugmentParams, apply, draw
+from gyrus.augment import Augment, AugmentParams, apply, draw, keep_shown, move
 
 NOTHING = Augment(flip=0, rotate=0, translate=0, scale=0, brightness=0, contrast=0, clahe=0)
 
@@ -30,7 +30,7 @@ def only(n: int, **fields: float) -> AugmentParams:
 
 def identity(n: int, **fields: Tensor) -> AugmentParams:
     params = only(n)
-    known = {name: getattr(params, name) for name in ("affine", "contrast", "brightness", "clahe")}
+    known = {name: getattr(params, name) for name in AugmentParams.__slots__}
     return AugmentParams(**(known | fields))
 
 
@@ -219,3 +219,51 @@ def test_draws_stay_within_their_ranges(
 def test_impossible_ranges_are_refused(fields: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         Augment(**fields)
+
+
+def test_a_bias_field_is_smooth_and_no_stronger_than_asked() -> None:
+    params = only(16, bias=0.4)
+    grey = torch.full((16, 48, 48), 100, dtype=torch.uint8)
+    changed = apply(grey, params)
+    assert changed.std(dim=(1, 2)).min() > 0
+    assert (changed - 100).abs().max() <= 60  # bicubic goes a little beyond the coarse points
+    assert changed.diff(dim=2).abs().max() < 10
+
+
+def test_half_of_the_slices_get_noise_and_black_stays_black() -> None:
+    grey = torch.full((200, 24, 24), 100, dtype=torch.uint8)
+    grey[:, :4] = 0
+    params = only(200, noise=0.1)
+    changed = apply(grey, params)
+    spread = changed[:, 4:].std(dim=(1, 2))
+    assert (spread > 0.01).float().mean().item() == pytest.approx(0.5, abs=0.1)
+    assert torch.allclose(spread, 255 * params.noise, rtol=0.25, atol=0.05)
+    assert (changed[:, :3] == 0).all()
+    assert torch.equal(changed, apply(grey, params))
+
+
+def test_a_peeled_slice_is_enlarged_inside_an_oval_and_white_again() -> None:
+    grey = torch.full((20, 64, 64), 80, dtype=torch.uint8)
+    params = only(20, peel=0.5)
+    peeled = params.zoom > 1
+    assert peeled.any()
+    assert not peeled.all()
+    assert params.zoom[peeled].min() >= 1.1
+    assert params.zoom.max() <= 1.35
+    changed = apply(grey, params)
+    assert (changed[~peeled].round() == 80).all()
+    assert (changed[peeled][:, 32, 32].round() == 255).all()
+    assert (changed[peeled][:, 0] == 0).all()
+    tumours = torch.stack([spot(0.3, 0.0, 64)] * 20)
+    assert torch.allclose(torch.stack([centre(m) for m in move(tumours, params)])[:, 0], 0.3 * params.zoom, atol=0.02)
+
+
+def test_a_tumour_at_the_skull_is_not_peeled_off() -> None:
+    params = only(40, peel=1.0)
+    assert (params.zoom > 1).all()
+    middle, rim = (torch.stack([spot(x, 0.0, 64)] * 40) for x in (0.0, 0.85))
+    assert torch.equal(keep_shown(params, middle).zoom, params.zoom)
+    kept = keep_shown(params, rim)
+    assert (kept.zoom == 1).float().mean() > 0.9
+    assert torch.equal(kept.affine, params.affine)
+    assert torch.equal(keep_shown(params, torch.zeros(40, 8, 8)).zoom, params.zoom)  # nothing to lose

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gyrus.erasure import Erased, erase
 from gyrus.preprocess import Preprocess, frame_of
 from gyrus.records import Record
 from gyrus.trainconfig import TrainConfig
@@ -25,6 +26,7 @@ class Batches:
     labels: Tensor
     config: TrainConfig
     outlines: tuple[np.ndarray[Any, np.dtype[np.uint8]], Tensor] | None = None
+    healthy: int | None = None
     epoch: Callable[[], int] | None = None
 
     def __len__(self) -> int:
@@ -38,11 +40,31 @@ class Batches:
             generator = torch.Generator().manual_seed(stream(self.config.seed, self.epoch(), 0))
             order = torch.randperm(n, generator=generator)
         inputs = torch.from_numpy(self.inputs)
-        for chunk in order.tensor_split(len(self)):  # sizes differ by one at most: no odd batch of one
-            outlined = (
-                () if self.outlines is None else (torch.from_numpy(self.outlines[0])[chunk], self.outlines[1][chunk])
-            )
-            yield inputs[chunk], self.labels[chunk], *outlined
+        for step, chunk in enumerate(order.tensor_split(len(self))):  # sizes differ by one at most: no odd batch of one
+            if self.outlines is None:
+                yield inputs[chunk], self.labels[chunk]
+                continue
+            shares, known = self.outlines
+            batch = inputs[chunk], self.labels[chunk], torch.from_numpy(shares)[chunk], known[chunk]
+            yield self._erased(batch, step) if self.config.erase else batch
+
+    def counts(self, classes: int) -> Tensor:
+        """Return how many slices of each of the classes an epoch shows on average: (classes,) float32."""
+        shown = torch.bincount(self.labels, minlength=classes).float()
+        if self.config.erase and self.outlines is not None:
+            assert self.healthy is not None, "fit refuses to erase without a healthy class"
+            outlined = torch.from_numpy(self.outlines[0].any(axis=(1, 2))) & (self.labels != self.healthy)
+            gone = self.config.erase * torch.bincount(self.labels[outlined], minlength=classes)
+            shown -= gone
+            shown[self.healthy] += gone.sum()
+        return shown
+
+    def _erased(self, batch: tuple[Tensor, ...], step: int) -> tuple[Tensor, ...]:
+        assert self.healthy is not None, "fit refuses to erase without a healthy class"
+        epoch = self.epoch() if self.epoch is not None else 0
+        rng = np.random.default_rng([self.config.seed, epoch, 3, step])
+        done = erase(Erased(*(values.numpy() for values in batch)), self.config.erase, self.healthy, rng)
+        return tuple(torch.from_numpy(values) for values in (done.slices, done.labels, done.outlines, done.known))
 
 
 def stream(*key: int) -> int:

@@ -181,6 +181,9 @@ def train(
     ] = None,
     guide: Annotated[str, typer.Option("--guide", help="Of the class map: none, or mask, by the outlines.")] = "none",
     guide_weight: Annotated[float, typer.Option("--guide-weight", help="Beside the classification loss.")] = 1.0,
+    erase: Annotated[
+        float, typer.Option("--erase", help="Share of outlined slices shown as no_tumor, the tumour filled in.")
+    ] = 0.0,
     frozen: Annotated[bool, typer.Option("--frozen", help="Train the last layer alone; no augmentation.")] = False,
     head: Annotated[str, typer.Option("--head", help="softmax, or for two classes sigmoid.")] = "softmax",
     keep_dense: Annotated[bool, typer.Option("--keep-dense", help="Keep VGG's own dense layers.")] = False,
@@ -196,6 +199,9 @@ def train(
     ] = False,
     channels: Annotated[int, typer.Option("--channels", help="Of the input: 1 or 3.")] = 3,
     clahe: Annotated[float, typer.Option("--clahe", help="Share of training slices equalised by CLAHE.")] = 0.0,
+    bias: Annotated[float, typer.Option("--bias", help="Greatest strength of a bias field on training slices.")] = 0.0,
+    noise: Annotated[float, typer.Option("--noise", help="Greatest sigma of noise on training slices.")] = 0.0,
+    peel: Annotated[float, typer.Option("--peel", help="Share of training slices shown without the skull.")] = 0.0,
     optimizer: Annotated[str, typer.Option("--optimizer", help="adamw, adam or sgd.")] = "adamw",
     schedule: Annotated[str, typer.Option("--schedule", help="one-cycle or constant.")] = "one-cycle",
     choose: Annotated[str, typer.Option("--choose", help="Epoch kept: by val loss, accuracy, or last.")] = "loss",
@@ -214,10 +220,11 @@ def train(
 
     config = make_config(
         model=model, pretrained=pretrained, size=size, epochs=epochs, batch_size=batch_size, fuse=fuse, guide=guide,
-        guide_weight=guide_weight, frozen=frozen, head=head, keep_dense=keep_dense, dropout=dropout,
+        guide_weight=guide_weight, erase=erase, frozen=frozen, head=head, keep_dense=keep_dense, dropout=dropout,
         attention_from=attention_from, optimizer=optimizer, schedule=schedule, choose=choose,
         learning_rate=learning_rate, output_stride=output_stride, truncate=truncate, pooling=pooling, crop=crop,
-        fit=fit, canonical=canonical, channels=channels, augment={"clahe": clahe}, class_weights=class_weights,
+        fit=fit, canonical=canonical, channels=channels, class_weights=class_weights,
+        augment={"clahe": clahe, "bias": bias, "noise": noise, "peel": peel},
         label_smoothing=label_smoothing, precision=precision, seed=seed, device=device,
     )  # fmt: skip
     with progress(quiet=quiet) as report:

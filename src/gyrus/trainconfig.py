@@ -42,6 +42,8 @@ class TrainConfig(BaseModel):
             see :func:`gyrus.guides.mask_loss`. Slices of no_tumor are pulled to an empty map; others without an outline
             are left alone.
         guide_weight: of that loss beside the cross-entropy.
+        erase: share of the outlined slices whose tumour is taken out in each epoch and whose class is then no_tumor;
+            needs ``guide`` "mask". See :func:`gyrus.erasure.erase`.
         epochs: passes over the training part.
         batch_size: slices per step.
         optimizer: "adamw" (Loshchilov & Hutter 2019), "adam" (Kingma & Ba 2015; its weight decay is part of the
@@ -79,6 +81,7 @@ class TrainConfig(BaseModel):
     fuse: int | None = Field(default=None, ge=8, le=1024)
     guide: Literal["none", "mask"] = "none"
     guide_weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    erase: float = Field(default=0.0, ge=0, le=0.5)
     epochs: int = Field(default=8, ge=1)
     batch_size: int = Field(default=32, ge=2)
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -105,6 +108,8 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 "a frozen network's map cannot be guided, nor its features fused: leave guide and fuse out"
             )
+        if self.erase and self.guide != "mask":
+            raise ValueError("a tumour is taken out by its outline: use erase with guide mask")
         return self
 
     def preprocess(self) -> Preprocess:

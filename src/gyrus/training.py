@@ -16,8 +16,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from gyrus.artifacts import is_finished, read_json, refuse_existing, write_json, write_manifest
-from gyrus.augment import apply, draw, move
-from gyrus.batches import Batches, indices_of, outlines_of, stream
+from gyrus.augment import apply, draw, keep_shown, move
+from gyrus.batches import HEALTHY, Batches, indices_of, outlines_of, stream
 from gyrus.devices import has_fast_bf16, pick_device
 from gyrus.epochs import BEST, LAST, Checkpoints, EpochTable, WholeFiles
 from gyrus.errors import InputError
@@ -34,7 +34,7 @@ __all__ = ["CONFIG", "EPOCHS", "SPLIT", "AttentionSwitch", "TrainConfig", "fit",
 
 CONFIG, SPLIT, EPOCHS = "config.json", "split.json", "epochs.csv"
 TOLD = {"seed", "epochs", "learning_rate", "label_smoothing", "class_weights"}
-TOLD |= {"guide", "guide_weight", "frozen", "optimizer", "schedule", "choose", "dropout", "attention_from"}
+TOLD |= {"guide", "guide_weight", "erase", "frozen", "optimizer", "schedule", "choose", "dropout", "attention_from"}
 """What of the recipe the model's own description repeats."""
 
 
@@ -75,6 +75,8 @@ def fit(
     train, val = ([dataset[i] for i in ids] for ids in (split.train, split.val))
     classes = tuple(sorted({str(r.label) for r in train}))
     _require_known(val, classes)
+    if config.erase and HEALTHY not in classes:
+        raise InputError(f"the train part lacks {HEALTHY}, the class of a slice without its tumour: leave --erase out")
     model = _make_model(config, classes)
 
     def part(records: Sequence[Record], name: str) -> Batches:
@@ -88,7 +90,8 @@ def fit(
             inputs = load_slices(records, model.spec.preprocess, what=f"reading {name}", progress=progress)
         guided = config.guide == "mask" and name == "train"
         outlines = outlines_of(records, model.spec.preprocess) if guided else None
-        return Batches(inputs, indices_of(records, classes), config, outlines)
+        healthy = classes.index(HEALTHY) if HEALTHY in classes else None
+        return Batches(inputs, indices_of(records, classes), config, outlines, healthy)
 
     task = _Task(model, config, part(train, "train"), part(val, "val"), progress)
     out.mkdir(parents=True, exist_ok=True)
@@ -252,7 +255,7 @@ class _Task(L.LightningModule):
         self.progress = progress
         self.table = EpochTable(config.choose)
         self.strict_loading = not config.frozen
-        counts = torch.bincount(train.labels, minlength=len(model.classes)).float()
+        counts = train.counts(len(model.classes))
         weight = counts.sum() / (len(counts) * counts) if config.class_weights else torch.ones_like(counts)
         self.register_buffer("class_weight", weight, persistent=False)
 
@@ -265,6 +268,8 @@ class _Task(L.LightningModule):
         if not self.config.frozen:
             generator = torch.Generator().manual_seed(stream(self.config.seed, self.current_epoch, 2, index))
             changes = draw(self.config.augment, len(inputs), generator)
+            if outlined and self.config.augment.peel:
+                changes = keep_shown(changes, outlined[0])
             inputs = apply(inputs, changes)
             outlined = [move(outlined[0], changes) / 255, outlined[1]] if outlined else []
         class_map, logits = self._answer(inputs, mapped=bool(outlined))
