@@ -21,7 +21,7 @@ from gyrus.evaluate.ranking import Ranking, undefined_because
 from gyrus.inference import observe
 from gyrus.loading import THREADS, Progress
 from gyrus.models import Classifier, load_model
-from gyrus.models.saved import CALIBRATED, TRAINED, write_model
+from gyrus.models.saved import CALIBRATED, SPEC, TRAINED, write_model
 from gyrus.preprocess import frame_of
 from gyrus.records import Record
 from gyrus.refusal import REFUSES, refusing_kinds
@@ -250,17 +250,25 @@ def _for_use(runs: Sequence[Fold], cross: tuple[Fold, ...]) -> tuple[Fold, ...]:
     return cross
 
 
+def _recipe(run: Path) -> dict[str, Any]:
+    """Return what a run was trained with, and before that the run that it went on from, but for seeds and persons."""
+    recipe: dict[str, Any] = read_json(run / CONFIG, "a recipe")
+    before = read_json(run / TRAINED / SPEC, "a model's description")["training"].get("before")
+    if before is not None:
+        recipe["pretrained"] = {k: v for k, v in before.items() if k not in {"seed", "split", "epoch"}}
+    return {k: v for k, v in recipe.items() if k not in {"seed", "device"}}
+
+
 def _of_same_recipe(one: Fold, others: Sequence[Fold]) -> None:
     """Refuse runs of another recipe, seed and device aside, or of other data.
 
     Raises:
         InputError: one was trained otherwise.
     """
-    aside = {"seed", "device"}
-    recipe = read_json(one.run / CONFIG, "a recipe")
+    recipe = _recipe(one.run)
     for fold in others:
-        other = read_json(fold.run / CONFIG, "a recipe")
-        changed = sorted(k for k in recipe.keys() | other.keys() if k not in aside and recipe.get(k) != other.get(k))
+        other = _recipe(fold.run)
+        changed = sorted(k for k in recipe.keys() | other.keys() if recipe.get(k) != other.get(k))
         if changed:
             raise InputError(
                 f"{fold.run} was trained with {changed[0]} {other.get(changed[0])!r} and {one.run} with "

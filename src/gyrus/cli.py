@@ -169,7 +169,9 @@ def train(
     split: Annotated[Path, typer.Option("--split", help="From `gyrus split`: a file, or the folder of --folds.")],
     out: Annotated[Path, typer.Option("--out", help="The run's folder.", callback=placeable)],
     model: Annotated[str, typer.Option("--model", help="Architecture; see `gyrus info`.")] = "mobilenetv2_100",
-    pretrained: Annotated[str, typer.Option("--pretrained", help="hub, package, none, or a weight file.")] = "hub",
+    pretrained: Annotated[
+        str, typer.Option("--pretrained", help="hub, package, none, a weight file, or a run to go on from.")
+    ] = "hub",
     size: Annotated[int, typer.Option("--size", help="Side of the input in pixels.")] = 160,
     epochs: Annotated[int, typer.Option("--epochs")] = 8,
     batch_size: Annotated[int, typer.Option("--batch-size")] = 32,

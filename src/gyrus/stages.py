@@ -60,7 +60,7 @@ def train_folds(
     Args:
         data: the dataset the splits were made for.
         splits: a folder of splits.
-        config: the recipe of every run.
+        config: the recipe of every run; where ``pretrained`` is a folder of runs, each goes on from that of its name.
         out: the folder of the runs.
         resume: leave finished runs as they are, and continue the unfinished one.
         progress: called after each step.
@@ -78,11 +78,12 @@ def train_folds(
         refuse_existing(out)
     runs = []
     for file in files:
-        run = out / file.stem
+        run, before = out / file.stem, Path(config.pretrained) / file.stem
+        recipe = config.model_copy(update={"pretrained": str(before)}) if before.is_dir() else config
         if not is_finished(run):
-            runs.append(train_run(data, file, config, run, resume=run.exists(), progress=progress))
+            runs.append(train_run(data, file, recipe, run, resume=run.exists(), progress=progress))
             continue
-        if Split.load(run / SPLIT) != Split.load(file) or read_json(run / CONFIG, "a recipe") != config.model_dump():
+        if Split.load(run / SPLIT) != Split.load(file) or read_json(run / CONFIG, "a recipe") != recipe.model_dump():
             raise InputError(f"{run} was trained with another split or recipe: choose another --out, or remove it")
         runs.append(_finished(run))
     return {"schema": "gyrus.trainings/1", "runs": runs}

@@ -19,7 +19,8 @@ class TrainConfig(BaseModel):
 
     Attributes:
         model: architecture, see :func:`gyrus.create_model`.
-        pretrained: "none", "hub", "package", or the path of a weight file.
+        pretrained: "none", "hub", "package", the path of a weight file, or of a trained model of the same form, from
+            which training goes on. A run whose training persons this split holds back is refused.
         frozen: train the last layer alone. What it takes is computed once per slice, through the rest of the network
             in evaluation mode, and kept in memory, so an epoch takes a fraction of a second. Slices are therefore
             never augmented: ``augment`` is left out, and one of its own is refused.

@@ -24,7 +24,7 @@ from gyrus.errors import InputError
 from gyrus.features import embed_records
 from gyrus.guides import at_grid, mask_loss, true_maps
 from gyrus.loading import Progress, load_slices
-from gyrus.models import Classifier, create_model, save_model
+from gyrus.models import Classifier, create_model, load_model, save_model
 from gyrus.models.attention import CamAttention
 from gyrus.records import Dataset, Record
 from gyrus.splits import Split
@@ -77,7 +77,10 @@ def fit(
     _require_known(val, classes)
     if config.erase and HEALTHY not in classes:
         raise InputError(f"the train part lacks {HEALTHY}, the class of a slice without its tumour: leave --erase out")
-    model = _make_model(config, classes)
+    begun = begun_run(config)
+    if begun is not None:
+        _require_unseen(begun, split)
+    model = _make_model(config, classes, begun)
 
     def part(records: Sequence[Record], name: str) -> Batches:
         inputs: np.ndarray[Any, Any]
@@ -111,6 +114,7 @@ def fit(
                 "record_wise": split.leaks,
                 "epoch": chosen["epoch"],
                 **config.model_dump(include=TOLD),
+                **({"before": dict(model.spec.training)} if begun is not None else {}),
             },
             "metrics": {k: v for k, v in chosen.items() if k.startswith("val_")},
         }
@@ -150,12 +154,32 @@ def _require_known(records: Sequence[Record], classes: tuple[str, ...]) -> None:
         raise InputError(f"{unknown.id!r} in the val part is {unknown.label!r}, a class that the train part lacks")
 
 
-def _make_model(config: TrainConfig, classes: tuple[str, ...]) -> Classifier:
+def begun_run(config: TrainConfig) -> Path | None:
+    """Return the trained model, or the run that holds it, from which a recipe goes on; None where it names weights."""
+    return Path(config.pretrained) if Path(config.pretrained).is_dir() else None
+
+
+def _require_unseen(run: Path, split: Split) -> None:
+    """Refuse to go on from a run that learned from, or was chosen on, what this split holds back."""
+    path = next((p for p in (run / SPLIT, run.parent / SPLIT) if p.is_file()), None)
+    before = Split.load(path) if path else None
+    if before is None or before.fingerprint != split.fingerprint:
+        return
+    known = {split.groups[i] for i in (*before.train, *before.val)}
+    leaked = sorted(known & {split.groups[i] for i in (*split.val, *split.test)})
+    if leaked:
+        raise InputError(
+            f"{run} has learned from {leaked[0]!r}, which this split holds back, and {len(leaked) - 1} more: "
+            "go on from a run of the same split"
+        )
+
+
+def _make_model(config: TrainConfig, classes: tuple[str, ...], begun: Path | None) -> Classifier:
     sources: Mapping[str, Any] = {"none": "none", "hub": "hub", "package": "package"}
     model = create_model(
         config.model,
         classes,
-        pretrained=sources.get(config.pretrained, Path(config.pretrained)),
+        pretrained="none" if begun else sources.get(config.pretrained, Path(config.pretrained)),
         pooling=config.pooling,
         head=config.head,
         keep_dense=config.keep_dense,
@@ -167,11 +191,26 @@ def _make_model(config: TrainConfig, classes: tuple[str, ...]) -> Classifier:
         preprocess=config.preprocess(),
         seed=config.seed,
     )
+    if begun is not None:
+        _go_on_from(begun, model)
     if config.attention_from is not None and not isinstance(model, CamAttention):
         raise InputError(f"{config.model} has no attention to switch on: leave attention_from out")
     if config.frozen:
         model.requires_grad_(False).head.requires_grad_(True)
     return model.to(memory_format=torch.channels_last)
+
+
+def _go_on_from(folder: Path, model: Classifier) -> None:
+    """Give a new model the weights of a trained one, which has to be of the same form."""
+    trained = load_model(folder)
+    for name in ("architecture", "classes", "pooling", "head", "fuse", "output_stride", "truncate", "preprocess"):
+        ours, theirs = getattr(model.spec, name), getattr(trained.spec, name)
+        if ours != theirs:
+            raise InputError(f"{folder} has another {name} ({theirs}) than what is to be trained ({ours})")
+    model.load_state_dict(trained.state_dict())
+    model.spec = model.spec.model_copy(
+        update={"pretrained": trained.spec.pretrained, "training": trained.spec.training}
+    )
 
 
 def _in_bf16(config: TrainConfig, device: torch.device) -> bool:
