@@ -8,15 +8,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gyrus.datasets import open_dataset
+from gyrus.duplicates import find_copies
 from gyrus.duplicates.chains import Link, cut_chains
 from gyrus.duplicates.clusters import Copies, connected
 from gyrus.duplicates.search import EXACT, candidates
-from gyrus.duplicates.sketch import FEATURES, THUMB, Sketch, mirrored, sketch
+from gyrus.duplicates.sketch import BLACK, FEATURES, THUMB, WHITE, Sketch, _ends, mirrored, sketch
 from gyrus.duplicates.turns import Turn, nearest
 from gyrus.duplicates.verify import SIMILAR, compare, similarity
+from gyrus.records import Record
 
 EIGHT = [Turn(flip, quarters) for flip in (False, True) for quarters in range(4)]
 Floats = NDArray[np.float32]
@@ -216,3 +220,32 @@ def test_a_sketch_is_what_the_parts_exchange(slices: list[Floats]) -> None:
     found = candidates(same)
     assert all(isinstance(s, Sketch) for s in same)
     assert max(compare(same[0], same[1], c.map)[0] for c in found) == pytest.approx(1, abs=1e-4)
+
+
+@given(values=st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=400))
+def test_the_ends_are_numpys_percentiles(values: list[float]) -> None:
+    given_values = np.array(values, dtype=np.float32)
+    assert _ends(given_values) == pytest.approx(np.percentile(given_values, (BLACK, WHITE)), rel=1e-6, abs=1e-3)
+
+
+def test_opencv_has_its_threads_back(tmp_path: Path) -> None:
+    """They are one setting of the whole process; the copies are searched for in threads of our own."""
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        find_copies([])
+        assert cv2.getNumThreads() == 3
+        with pytest.raises(RuntimeError):
+            find_copies([Record(id="a", path=_written(tmp_path / "a.png"))], progress=_fail)
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _written(path: Path) -> Path:
+    cv2.imwrite(str(path), np.zeros((8, 8), dtype=np.uint8))
+    return path
+
+
+def _fail(what: str, done: int, total: int) -> None:
+    raise RuntimeError

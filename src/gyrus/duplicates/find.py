@@ -6,11 +6,14 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
+
+import cv2
 
 from gyrus.duplicates.chains import Link, Map, cut_chains
 from gyrus.duplicates.clusters import Copies, Kind, Pair, clusters_of
@@ -60,6 +63,11 @@ def find_copies(records: Sequence[Record], *, progress: Progress | None = None) 
     Raises:
         InputError: a file was changed meanwhile, so that it can be read no more.
     """
+    with _undivided():
+        return _find(records, progress)
+
+
+def _find(records: Sequence[Record], progress: Progress | None) -> Copies:
     sizes = [_bytes(r) for r in records]
     groups = _same_file(records, sizes)
     firsts = [group[0] for group in groups]
@@ -80,6 +88,17 @@ def find_copies(records: Sequence[Record], *, progress: Progress | None = None) 
     pairs += _near([g[0] for g in same], records, seen, worth, progress)
     pairs.sort(key=lambda p: (p.first, p.second))
     return Copies(len(records), tuple(pairs), clusters_of(pairs, worth), MappingProxyType(unreadable))
+
+
+@contextmanager
+def _undivided() -> Iterator[None]:
+    """Keep OpenCV from dealing out each small picture among threads of its own: there is one for each slice already."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _identical(first: int, second: int, kind: Kind) -> Pair:

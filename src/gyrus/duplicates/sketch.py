@@ -67,8 +67,10 @@ def mirrored(descriptors: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _thumbnail(cut: NDArray[np.float32], scale: float) -> NDArray[np.uint8]:
     height, width = cut.shape
     shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(cut, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    black, white = np.percentile(small, (BLACK, WHITE))
+    small = np.asarray(
+        cv2.resize(cut, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), dtype=np.float32
+    )
+    black, white = _ends(small)
     factor = 255 / (white - black) if white > black else 0.0
     return np.asarray(np.clip(np.rint((small - black) * factor), 0, 255), dtype=np.uint8)
 
@@ -76,13 +78,26 @@ def _thumbnail(cut: NDArray[np.float32], scale: float) -> NDArray[np.uint8]:
 def _filled(pixels: NDArray[np.float32]) -> tuple[slice, slice]:
     """Return the rows and columns of the picture without its empty border, to the step it is sampled with."""
     step = max(1, max(pixels.shape) // _SAMPLED)
-    sample = pixels[::step, ::step]
-    black, white = np.percentile(sample, (BLACK, WHITE))
+    sample = np.ascontiguousarray(pixels[::step, ::step])
+    black, white = _ends(sample)
     bright = sample > black + _BRIGHT * (white - black)
-    rows, columns = (np.flatnonzero(bright.mean(axis=axis) > _FILLED) for axis in (1, 0))
+    rows, columns = (
+        np.flatnonzero(np.count_nonzero(bright, axis=axis) > _FILLED * bright.shape[axis]) for axis in (1, 0)
+    )
     if min(len(rows), len(columns)) < _SMALLEST_BOX:
         return slice(None), slice(None)
     return slice(rows[0] * step, (rows[-1] + 1) * step), slice(columns[0] * step, (columns[-1] + 1) * step)
+
+
+def _ends(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Return percentiles :data:`BLACK` and :data:`WHITE`, as numpy's and in half the time, which is spent per slice."""
+    at = np.array([BLACK, WHITE]) / 100 * (values.size - 1)
+    below = at.astype(np.intp)
+    above = np.minimum(below + 1, values.size - 1)
+    sorted_there = np.partition(values.ravel(), np.concatenate([below, above]))
+    low, high = sorted_there[below].astype(np.float64), sorted_there[above].astype(np.float64)
+    black, white = low + (at - below) * (high - low)
+    return float(black), float(white)
 
 
 def _features(thumb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:

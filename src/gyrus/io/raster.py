@@ -342,7 +342,7 @@ def _luminance(samples: NDArray[Any]) -> tuple[NDArray[np.float32], Tint]:
 
 def _check_pixels(path: Path, pixels: NDArray[np.float32], samples: NDArray[Any]) -> None:
     """Refuse pixels that are not finite, and whole numbers that float32 cannot hold."""
-    if not np.isfinite(pixels).all():
+    if samples.dtype.kind == "f" and not np.isfinite(pixels).all():
         count = int((~np.isfinite(pixels)).sum())
         raise InputError(f"{path} holds {count} NaN or infinite pixels: replace them before reading")
     if samples.dtype == np.int32 and np.abs(samples.astype(np.int64)).max() > 2**24:
