@@ -18,7 +18,6 @@ from pathlib import Path
 
 from gyrus import calibrate_run, join_datasets, predict_run, split_dataset, train_folds, train_run
 from gyrus.artifacts import is_finished
-from gyrus.augment import Augment
 from gyrus.models.saved import CALIBRATED
 from gyrus.training import make_config
 
@@ -30,9 +29,7 @@ RECIPE = {
     "fuse": 128,
     "guide": "mask",
     "pooling": "lse",
-    "erase": 0.12,
-    "augment": Augment(bias=0.3, noise=0.06, peel=0.15),
-    "epochs": 10,
+    "epochs": 8,
 }
 FOLDS, SEED = 5, 0
 

@@ -131,13 +131,16 @@ class TestErase:
         assert np.array_equal(after.slices, before.slices)
         assert np.array_equal(after.labels, before.labels)
 
-    def test_a_tumour_that_fills_the_head_leaves_no_healthy_place(self) -> None:
+    @pytest.mark.parametrize("radius", [36, 44])
+    def test_a_tumour_that_cannot_be_filled_keeps_its_label(self, radius: int) -> None:
+        """It leaves no tissue around it, or reaches out of the head; nor is there a healthy place of its size."""
         grey, _ = head_with_tumour()
-        outline = 255 * disc(96, 48, 48, 36).astype(np.uint8)
+        outline = 255 * disc(96, 48, 48, radius).astype(np.uint8)
         full = Erased(grey[None], np.array([GLIOMA]), outline[None], np.ones(1, dtype=np.float32))
         for seed in range(8):
             after = erase(full, 0.5, NO_TUMOR, rng(seed))
-            assert after.labels[0] == NO_TUMOR or np.array_equal(after.slices, full.slices)
+            assert after.labels[0] == GLIOMA
+            assert np.array_equal(after.slices, full.slices)
 
 
 class TestTraining:
@@ -160,14 +163,17 @@ class TestTraining:
         assert not torch.equal(again, torch.cat([b[0] for b in batches]))
 
     def test_it_needs_outlines(self) -> None:
+        for fields in ({"guide": "mask"}, {"canonical": True}):
+            with pytest.raises(InputError, match="peel"):
+                make_config(augment={"peel": 0.1}, **fields)
         with pytest.raises(InputError, match="by its outline: use erase with guide mask"):
             make_config(erase=0.1)
 
     def test_a_run_learns_from_erased_slices(self, tiny_phantom: Path, tiny_split: Path, tmp_path: Path) -> None:
         dataset, split = open_dataset(tiny_phantom), Split.load(tiny_split)
         config = make_config(
-            model="resnet18", size=48, fuse=16, guide="mask", erase=0.5, pooling="lse", epochs=1, batch_size=8,
-            augment={"bias": 0.3, "noise": 0.05, "peel": 0.5}, precision="fp32", device="cpu",
+            model="resnet18", size=48, canonical=True, fuse=16, guide="mask", erase=0.5, pooling="lse", epochs=1,
+            batch_size=8, augment={"bias": 0.3, "noise": 0.05, "peel": 0.5}, precision="fp32", device="cpu",
         )  # fmt: skip
         model = fit(dataset, split, config, tmp_path / "run")
         assert model.spec.training["erase"] == 0.5

@@ -84,3 +84,29 @@ def test_a_bare_model_says_what_it_learned_from(crossed: Path, tiny_phantom: Pat
     said = read_json(tmp_path / "run" / "model" / "model.json", "a model")["training"]["before"]
     assert said["split"] == load_model(bare).spec.training["split"]
     assert said["fingerprint"] == dataset.fingerprint
+
+
+def test_a_run_of_the_same_split_with_a_val_part_goes_on(tiny_phantom: Path, tiny_split: Path, tmp_path: Path) -> None:
+    dataset, split = open_dataset(tiny_phantom), Split.load(tiny_split)
+    assert split.val
+    fit(dataset, split, make_config(**STILL), tmp_path / "first")
+    fit(dataset, split, make_config(**STILL, pretrained=str(tmp_path / "first")), tmp_path / "then")
+    swapped = Split(**{**split.__dict__, "val": split.test, "test": split.val})
+    with pytest.raises(InputError, match="which this split holds back"):
+        fit(dataset, swapped, make_config(**STILL, pretrained=str(tmp_path / "first")), tmp_path / "swapped")
+
+
+def test_a_folder_does_not_stand_for_a_source_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hub").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert make_config(pretrained="hub").begun is None
+    assert make_config(pretrained="./hub").begun == Path("hub")
+
+
+def test_a_fold_that_is_missing_is_named_before_any_training(crossed: Path, tiny_phantom: Path, tmp_path: Path) -> None:
+    (tmp_path / "cv").mkdir()
+    shutil.copytree(crossed / "first" / "cv" / "fold-1", tmp_path / "cv" / "fold-1")
+    again = make_config(**STILL, pretrained=str(tmp_path / "cv"))
+    with pytest.raises(InputError, match="has no run fold-2 to go on from"):
+        train_folds(tiny_phantom, crossed / "folds", again, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -26,7 +26,7 @@ from gyrus.preprocess import frame_of
 from gyrus.records import Record
 from gyrus.refusal import REFUSES, refusing_kinds
 from gyrus.rundata import Fold, joint_statement, open_folds
-from gyrus.training import CONFIG
+from gyrus.training import read_recipe
 
 MOST = 1000
 """Training slices that a slice is compared with."""
@@ -251,12 +251,18 @@ def _for_use(runs: Sequence[Fold], cross: tuple[Fold, ...]) -> tuple[Fold, ...]:
 
 
 def _recipe(run: Path) -> dict[str, Any]:
-    """Return what a run was trained with, and before that the run that it went on from, but for seeds and persons."""
-    recipe: dict[str, Any] = read_json(run / CONFIG, "a recipe")
+    """Return what a run was trained with, and what its description says of runs that it went on from.
+
+    Seeds, persons and the epoch that was kept are left out.
+    """
+    recipe = read_recipe(run).model_dump(exclude={"seed", "device"})
     before = read_json(run / TRAINED / SPEC, "a model's description")["training"].get("before")
-    if before is not None:
-        recipe["pretrained"] = {k: v for k, v in before.items() if k not in {"seed", "split", "epoch"}}
-    return {k: v for k, v in recipe.items() if k not in {"seed", "device"}}
+    return recipe if before is None else recipe | {"pretrained": _earlier(before)}
+
+
+def _earlier(training: dict[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in training.items() if k not in {"seed", "split", "epoch"}}
+    return kept | {"before": _earlier(kept["before"])} if "before" in kept else kept
 
 
 def _of_same_recipe(one: Fold, others: Sequence[Fold]) -> None:

@@ -2,7 +2,7 @@
 
 A classifier may tell a glioma by the brain around it: by the plane, the scanner, the other ventricle. Shown the same
 slice without the tumour, and told that there is none, it has to look at the tumour. So that the trace of the filling
-tells nothing, other slices have a hole of the same kind filled in healthy tissue, and keep their label.
+tells little, other slices have a hole of the same kind filled in healthy tissue, and keep their label.
 """
 
 from __future__ import annotations
@@ -104,8 +104,9 @@ def erase(batch: Erased, share: float, healthy: int, rng: np.random.Generator) -
 
     Args:
         batch: prepared slices; unchanged.
-        share: of the slices with an outline that lose their tumour; as many again, and as many of the slices of the
-            healthy class, have a hole filled in healthy tissue, of the shape of a tumour of the batch.
+        share: of the slices with an outline that lose their tumour, but for tumours that reach out of the head or leave
+            no tissue around. As many again, and twice the share of the slices of the healthy class, have a hole filled
+            in healthy tissue, of the shape of a tumour of the batch, where one fits.
         healthy: number of the healthy class.
         rng: of every draw.
     """
@@ -122,7 +123,10 @@ def erase(batch: Erased, share: float, healthy: int, rng: np.random.Generator) -
         pixels = batch.slices[i].astype(np.float32)
         head = head_outline(pixels)
         gone = bool(outlined[i]) and not bare and drawn < share
-        if not gone:
+        if gone:
+            if not (hole & head).any() or (own & ~head).any() or not (inside(head) & ~hole).any():
+                continue  # something of the tumour would stay
+        else:
             free = inside(head) & ~widened(own, reach(own.shape))
             offsets = places(hole, free)
             if not len(offsets):

@@ -22,7 +22,7 @@ from gyrus.models import Classifier, load_model
 from gyrus.predictions import Predictions, joined
 from gyrus.rundata import joint_statement, open_folds, open_run_data
 from gyrus.splits import Split
-from gyrus.training import CONFIG, EPOCHS, SPLIT, TrainConfig, fit
+from gyrus.training import EPOCHS, SPLIT, TrainConfig, fit, read_recipe
 
 
 def train_run(
@@ -76,14 +76,18 @@ def train_folds(
         raise InputError(f"{splits} holds no split: make them with `gyrus split --folds`")
     if not resume:
         refuse_existing(out)
-    runs = []
+    runs, begun = [], config.begun
+    each = begun is not None and any((begun / file.stem).is_dir() for file in files)
+    missing = next((f.stem for f in files if each and begun and not (begun / f.stem).is_dir()), None)
+    if missing:
+        raise InputError(f"{begun} has no run {missing} to go on from: train it first")
     for file in files:
-        run, before = out / file.stem, Path(config.pretrained) / file.stem
-        recipe = config.model_copy(update={"pretrained": str(before)}) if before.is_dir() else config
+        run = out / file.stem
+        recipe = config.model_copy(update={"pretrained": str(begun / file.stem)}) if each and begun else config
         if not is_finished(run):
             runs.append(train_run(data, file, recipe, run, resume=run.exists(), progress=progress))
             continue
-        if Split.load(run / SPLIT) != Split.load(file) or read_json(run / CONFIG, "a recipe") != recipe.model_dump():
+        if Split.load(run / SPLIT) != Split.load(file) or read_recipe(run) != recipe:
             raise InputError(f"{run} was trained with another split or recipe: choose another --out, or remove it")
         runs.append(_finished(run))
     return {"schema": "gyrus.trainings/1", "runs": runs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gyrus.augment import STILL, Augment
 from gyrus.epochs import Choice
 from gyrus.errors import InputError
-from gyrus.models.registry import describe, normalisation
+from gyrus.models.registry import SOURCES, describe, normalisation
 from gyrus.models.spec import Head, Pooling
 from gyrus.preprocess import Preprocess
 
@@ -20,7 +21,8 @@ class TrainConfig(BaseModel):
     Attributes:
         model: architecture, see :func:`gyrus.create_model`.
         pretrained: "none", "hub", "package", the path of a weight file, or of a trained model of the same form, from
-            which training goes on. A run whose training persons this split holds back is refused.
+            which training goes on. A run on the same data that learned from persons whom the split holds back is
+            refused.
         frozen: train the last layer alone. What it takes is computed once per slice, through the rest of the network
             in evaluation mode, and kept in memory, so an epoch takes a fraction of a second. Slices are therefore
             never augmented: ``augment`` is left out, and one of its own is refused.
@@ -109,9 +111,19 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 "a frozen network's map cannot be guided, nor its features fused: leave guide and fuse out"
             )
+        if self.augment.peel and not self.canonical:
+            raise ValueError("what is peeled lies outside a fixed oval, which heads fill in the canonical form alone")
+        if self.augment.peel and self.guide != "mask":
+            raise ValueError("a tumour at the skull is spared by its outline: use peel with guide mask")
         if self.erase and self.guide != "mask":
             raise ValueError("a tumour is taken out by its outline: use erase with guide mask")
         return self
+
+    @property
+    def begun(self) -> Path | None:
+        """The trained model, the run, or the folder of runs training goes on from; None where weights are named."""
+        place = Path(self.pretrained)
+        return place if self.pretrained not in SOURCES and place.is_dir() else None
 
     def preprocess(self) -> Preprocess:
         """Return how slices become input, as the architecture's weights expect it."""

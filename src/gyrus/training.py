@@ -77,7 +77,7 @@ def fit(
     _require_known(val, classes)
     if config.erase and HEALTHY not in classes:
         raise InputError(f"the train part lacks {HEALTHY}, the class of a slice without its tumour: leave --erase out")
-    begun = begun_run(config)
+    begun = config.begun
     if begun is not None:
         _require_unseen(begun, split)
     model = _make_model(config, classes, begun)
@@ -128,6 +128,11 @@ def fit(
     return model.eval()
 
 
+def read_recipe(run: Path) -> TrainConfig:
+    """Return what a run is trained with; of one by an older gyrus, with what that did where it knew no other way."""
+    return TrainConfig.model_validate(read_json(run / CONFIG, "a training recipe"))
+
+
 def _claim(out: Path, config: TrainConfig, split: Split, resume: bool) -> None:
     """Refuse a folder that is taken, or an unfinished run with other arguments."""
     if not out.exists():
@@ -142,7 +147,7 @@ def _claim(out: Path, config: TrainConfig, split: Split, resume: bool) -> None:
     if (out / CONFIG).is_file():
         if not resume:
             raise InputError(f"{out} holds an unfinished run: continue it with --resume, or remove it")
-        if TrainConfig.model_validate(read_json(out / CONFIG, "a training recipe")) != config:
+        if read_recipe(out) != config:
             raise InputError(f"{out} was started with other arguments ({out / CONFIG}): resume with the same ones")
         if Split.load(out / SPLIT) != split:
             raise InputError(f"{out} was started with another split: resume with the same one")
@@ -154,22 +159,23 @@ def _require_known(records: Sequence[Record], classes: tuple[str, ...]) -> None:
         raise InputError(f"{unknown.id!r} in the val part is {unknown.label!r}, a class that the train part lacks")
 
 
-def begun_run(config: TrainConfig) -> Path | None:
-    """Return the trained model, or the run that holds it, from which a recipe goes on; None where it names weights."""
-    return Path(config.pretrained) if Path(config.pretrained).is_dir() else None
-
-
 def _require_unseen(run: Path, split: Split) -> None:
-    """Refuse to go on from a run that learned from, or was chosen on, what this split holds back."""
-    path = next((p for p in (run / SPLIT, run.parent / SPLIT) if p.is_file()), None)
+    """Refuse to go on from a run that learned from, or was chosen on, what this split holds back.
+
+    It can be told of a run on the same data, whose split lies with it.
+    """
+    path = next((p for p in (run / SPLIT, run.resolve().parent / SPLIT) if p.is_file()), None)
     before = Split.load(path) if path else None
     if before is None or before.fingerprint != split.fingerprint:
         return
-    known = {split.groups[i] for i in (*before.train, *before.val)}
-    leaked = sorted(known & {split.groups[i] for i in (*split.val, *split.test)})
+
+    def groups(*parts: Sequence[str]) -> set[str]:
+        return {split.groups[i] for part in parts for i in part}
+
+    leaked = groups(before.train) & groups(split.val, split.test) | groups(before.val) & groups(split.test)
     if leaked:
         raise InputError(
-            f"{run} has learned from {leaked[0]!r}, which this split holds back, and {len(leaked) - 1} more: "
+            f"{run} has learned from {min(leaked)!r}, which this split holds back, and {len(leaked) - 1} more: "
             "go on from a run of the same split"
         )
 
@@ -203,13 +209,25 @@ def _make_model(config: TrainConfig, classes: tuple[str, ...], begun: Path | Non
 def _go_on_from(folder: Path, model: Classifier) -> None:
     """Give a new model the weights of a trained one, which has to be of the same form."""
     trained = load_model(folder)
-    for name in ("architecture", "classes", "pooling", "head", "fuse", "output_stride", "truncate", "preprocess"):
+    for name in (
+        "architecture",
+        "classes",
+        "pooling",
+        "head",
+        "keep_dense",
+        "fuse",
+        "output_stride",
+        "truncate",
+        "preprocess",
+    ):
         ours, theirs = getattr(model.spec, name), getattr(trained.spec, name)
         if ours != theirs:
             raise InputError(f"{folder} has another {name} ({theirs}) than what is to be trained ({ours})")
     model.load_state_dict(trained.state_dict())
+    if isinstance(model, CamAttention):
+        model.switch_attention(False)  # when it begins is the new recipe's to say
     model.spec = model.spec.model_copy(
-        update={"pretrained": trained.spec.pretrained, "training": trained.spec.training}
+        update={name: getattr(trained.spec, name) for name in ("pretrained", "licence", "training")}
     )
 
 
