@@ -30,7 +30,7 @@ class Augment(BaseModel):
         clahe: probability of contrast-limited adaptive histogram equalisation (Zuiderveld 1994; clip 2, 8 x 8 tiles),
             the one step done per slice on the CPU, before the others; off by default because it costs more than all of
             them.
-        bias: greatest strength of a smooth field that the slice is multiplied by, as uneven coils do; from 0 to it.
+        bias: greatest strength, about, of a smooth field that the slice is multiplied by, as uneven coils do; from 0.
         noise: greatest sigma of Rician noise, as a share of 255. Half of the slices get none, the others from 0 to it.
         peel: probability that the slice is enlarged by 1.1 to 1.35, cut to an oval of the size that a canonical head
             has, and its brightest percent made white again: roughly a head whose skull was stripped.

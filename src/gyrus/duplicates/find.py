@@ -92,7 +92,10 @@ def _find(records: Sequence[Record], progress: Progress | None) -> Copies:
 
 @contextmanager
 def _undivided() -> Iterator[None]:
-    """Keep OpenCV from dealing out each small picture among threads of its own: there is one for each slice already."""
+    """Keep OpenCV from dealing out each small picture among threads of its own: there is one for each slice already.
+
+    The number is one of the whole process, so what else uses OpenCV meanwhile has one thread as well.
+    """
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
