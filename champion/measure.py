@@ -24,13 +24,16 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from gyrus import Predictions, Record, build_leaderboard, load_model, open_dataset, predict, stress_run
+from gyrus import Predictions, Record, build_leaderboard, export_model, load_model, open_dataset, predict, stress_run
 from gyrus.artifacts import plain, sha256
 from gyrus.datasets import open_cases
 from gyrus.datasets.cases import case_records
 from gyrus.evaluate.certainty import score_certainty
 from gyrus.evaluate.localization import QUARTILES, size_quartiles
 from gyrus.evaluate.ranking import METRICS, Ranking, undefined_because
+from gyrus.export.parity import compare
+from gyrus.export.run import CALIBRATION_SLICES
+from gyrus.exported import Exported
 from gyrus.inference import observe
 from gyrus.intervals import Bootstrap
 from gyrus.leaderboard import make_settings
@@ -71,6 +74,7 @@ def main() -> None:
         "stress": lambda: stressed(words.out),
         "elsewhere": lambda: elsewhere(words.out, words.data),
         "refusals": lambda: refusals(folds, words.out, words.data),
+        "int8": lambda: eight_bits(folds),
     }
     for name, measure in parts.items():
         if name not in found:
@@ -272,6 +276,27 @@ def refusals(folds: Sequence[Fold], out: Path, data: Path) -> dict[str, Any]:
                 "not ok": boot.mean((status != "ok").astype(float)),
             }
     return found
+
+
+def eight_bits(folds: Sequence[Fold]) -> dict[str, Any]:
+    """Return what quantising each fold's model costs on the slices of Cheng that it never saw, all folds pooled."""
+    costs = []
+    for fold in folds:
+        learned = fold.dataset.select(fold.split.train).records
+        ranges = [r.path for r in learned[:: -(-len(learned) // CALIBRATION_SLICES)]]
+        with tempfile.TemporaryDirectory() as scratch:
+            place = Path(scratch) / "int8"
+            export_model(fold.run, place, to="onnx", int8=True, calibrate=ranges, check=ranges)
+            unseen = [r for r in fold.dataset.select(fold.split.test) if r.mask is not None]
+            costs.append(compare(load_model(fold.run), Exported.load(place), unseen))
+
+    def mean(name: str) -> float:
+        return float(np.average([getattr(c, name) for c in costs], weights=[c.slices for c in costs]))
+
+    return {
+        "slices": sum(c.slices for c in costs),
+        **{n: mean(n) for n in ("accuracy_torch", "accuracy_exported", "same_class", "map_rank_correlation")},
+    }
 
 
 def shipped_model(out: Path) -> Classifier:
