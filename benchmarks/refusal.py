@@ -25,8 +25,9 @@ from sklearn.metrics import roc_auc_score
 from gyrus.certainty import Calibration
 from gyrus.certainty.conformal import class_thresholds, person_weights, prediction_sets
 from gyrus.certainty.fit import CUTS, Held, fit_calibration
-from gyrus.certainty.novelty import SCORES, Reference, Score, learn_reference, novelty, turned
+from gyrus.certainty.novelty import SCORES, Reference, Score, learn_reference, novelty
 from gyrus.certainty.temperature import fit_temperature, softmax
+from gyrus.certainty.upright import UPRIGHT, learn_upright, turned
 from gyrus.datasets import open_dataset, open_files, records_in
 from gyrus.evaluate.calibration import brier_scores, expected_calibration_error, reliability
 from gyrus.evaluate.classification import label_indices
@@ -68,9 +69,8 @@ def main() -> None:
 
     fitted: dict[Score, tuple[Reference, Calibration]] = {}
     for score in SCORES:
-        reference = learn_reference(
-            score, learned.features, label_indices([r.label for r in known], model.classes), learned.small
-        )
+        compared = learn_reference(score, learned.features, label_indices([r.label for r in known], model.classes))
+        reference = {**compared, UPRIGHT: learn_upright(learned.edges)}
         fitted[score] = (
             reference,
             fit_calibration(
@@ -152,7 +152,7 @@ def print_refusals(sets: dict[str, Observed], fitted: dict[Score, tuple[Referenc
     for name, seen in sets.items():
         reference, calibration = fitted[SCORES[0]]
         faults = np.array([bool(refusing_kinds(f) & set(calibration.refusing)) for f in seen.faults])
-        flipped = turned(reference, seen.small) > calibration.turned_limit
+        flipped = turned(reference[UPRIGHT], seen.edges) > calibration.turned_limit
         strange, areas = {}, []
         for score, (known, limits) in fitted.items():
             values, usual = (novelty(score, known, o.features, o.logits) for o in (seen, own))
@@ -167,7 +167,7 @@ def print_refusals(sets: dict[str, Observed], fitted: dict[Score, tuple[Referenc
 def only(seen: Observed, rows: NDArray[np.bool_]) -> Observed:
     """Return some of the slices of a pass."""
     faults = [f for f, chosen in zip(seen.faults, rows, strict=True) if chosen]
-    return Observed(seen.logits[rows], {}, seen.features[rows], seen.small[rows], faults)
+    return Observed(seen.logits[rows], {}, seen.features[rows], seen.edges[rows], faults)
 
 
 def held_of(
@@ -182,7 +182,7 @@ def held_of(
     part = only(seen, rows)
     kinds = [refusing_kinds(f) for f in part.faults]
     strange = novelty(score, reference, part.features, part.logits)
-    upside_down, nothing = turned(reference, part.small), np.full((int(rows.sum()), len(CUTS)), np.nan)
+    upside_down, nothing = turned(reference[UPRIGHT], part.edges), np.full((int(rows.sum()), len(CUTS)), np.nan)
     return Held(part.logits, strange, upside_down, kinds, truth[rows], np.array(persons)[rows].tolist(), nothing)
 
 

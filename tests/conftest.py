@@ -133,6 +133,7 @@ def calibrated(exported: Exports, tmp_path_factory: pytest.TempPathFactory) -> E
     from test_refusal import CALIBRATION
 
     from gyrus.certainty.novelty import learn_reference, novelty
+    from gyrus.certainty.upright import learn_upright
     from gyrus.export import export_model
     from gyrus.export.run import install
     from gyrus.exported import Description
@@ -144,10 +145,9 @@ def calibrated(exported: Exports, tmp_path_factory: pytest.TempPathFactory) -> E
     seen = observe(model, records)
     known = np.arange(len(records)) % 2 == 0
     truth = np.array([model.classes.index(str(r.label)) for r in records])
-    # An average of so few discs has no way up; each disc has.
     reference = {
-        **learn_reference("mahalanobis", seen.features[known], truth[known], seen.small[known]),
-        "thumbnails": seen.small[known],
+        **learn_reference("mahalanobis", seen.features[known], truth[known]),
+        "upright": learn_upright(seen.edges[known]),
     }
     scores = np.sort(novelty("mahalanobis", reference, seen.features, seen.logits))
     upper = len(scores) * 3 // 4

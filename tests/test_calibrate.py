@@ -18,7 +18,7 @@ from gyrus.calibrate import calibrate_run
 from gyrus.certainty.novelty import SCORES
 from gyrus.errors import InputError
 from gyrus.evaluate import evaluate_run
-from gyrus.models import load_model
+from gyrus.models import load_model, save_model
 from gyrus.models.classifier import pool
 from gyrus.predictions import Predictions
 from gyrus.preprocess import frame_of, prepare
@@ -133,6 +133,13 @@ class TestFiles:
         (model / "reference.safetensors").unlink()
         with pytest.raises(InputError, match=r"reference\.safetensors does not exist"):
             load_model(model)
+
+    def test_a_model_that_an_earlier_gyrus_calibrated_is_refused(self, calibrated: Path, tmp_path: Path) -> None:
+        model = load_model(calibrated)
+        model.reference = {name: values for name, values in model.reference.items() if name != "upright"}
+        save_model(model, tmp_path / "model")
+        with pytest.raises(InputError, match=r"of an earlier gyrus: calibrate its run again \(gyrus calibrate\)"):
+            load_model(tmp_path / "model")
 
 
 class TestPredictions:

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 
 from gyrus.certainty.fit import CUTS, LEAST_TURN, Held, fit_calibration, pooled
-from gyrus.certainty.novelty import novelty, turned
+from gyrus.certainty.novelty import novelty
 from gyrus.errors import InputError
 
 CLASSES = ("glioma", "pituitary")
-SMALL = np.random.default_rng(0).integers(0, 256, (40, 24, 24), dtype=np.uint8)
-REFERENCE = {"thumbnails": SMALL}
 
 
 def fit(held: Held, **options: float):
@@ -28,7 +26,7 @@ def held() -> Held:
     truth = np.repeat([0, 1], 20)
     said = np.where(np.arange(40) % 4 == 0, 1 - truth, truth)
     logits = 4.0 * np.eye(2)[said] + np.linspace(0, 1, 40)[:, None]
-    strange, upside_down = novelty("energy", REFERENCE, np.zeros((40, 1)), logits), turned(REFERENCE, SMALL)
+    strange, upside_down = novelty("energy", {}, np.zeros((40, 1)), logits), np.linspace(-9, -1, 40)
     return Held(
         logits, strange, upside_down, [()] * 40, truth, [f"{i}" for i in range(40)], np.full((40, len(CUTS)), np.nan)
     )
@@ -42,7 +40,7 @@ def test_by_hand(held: Held) -> None:
     # energy is -(shift + log(1 + e^4)), least strange last: a twentieth of 40 may exceed the limit, two
     strangest = -np.logaddexp(0, 4) - np.linspace(0, 1, 40)
     assert found.novelty_limit == pytest.approx(strangest[2])
-    assert found.turned_limit == LEAST_TURN  # every slice is its own nearest, upright
+    assert found.turned_limit == LEAST_TURN  # not -1: every slice is likelier upright
     assert (found.slices, found.persons, found.reference_slices) == (40, 40, 40)
     assert found.persons_per_class == {"glioma": 20, "pituitary": 20}
     assert found.refusing == ("blank", "inverted")

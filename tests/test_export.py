@@ -21,7 +21,8 @@ from handmade_slices import write_png
 from test_refusal import CALIBRATION
 
 from gyrus.artifacts import plain, sha256
-from gyrus.certainty.novelty import SCORES, Score, learn_reference, novelty, thumbnails
+from gyrus.certainty.novelty import SCORES, Score, learn_reference, novelty
+from gyrus.certainty.upright import UPRIGHT, edges, learn_upright
 from gyrus.errors import InputError, MissingExtraError
 from gyrus.export import Parity, export_model, run
 from gyrus.export.graph import OPSET, Graph, Novelty, Preparation, write_onnx
@@ -182,7 +183,7 @@ def with_calibration(model: Classifier, score: Score = "energy", temperature: fl
     slices = rng.integers(0, 256, (40, model.spec.preprocess.size, model.spec.preprocess.size), dtype=np.uint8)
     with torch.inference_mode():
         features = averaged(model.features(model.normalise(torch.from_numpy(slices)))).numpy()
-    model.reference = learn_reference(score, features, np.arange(40) % 2, thumbnails(slices))
+    model.reference = {**learn_reference(score, features, np.arange(40) % 2), UPRIGHT: learn_upright(edges(slices))}
     changes = {"novelty": score, "novelty_limit": 1e6, "temperature": temperature}
     shares = {"thresholds": dict.fromkeys(model.classes, 0.2), "persons_per_class": dict.fromkeys(model.classes, 9)}
     calibration = CALIBRATION.model_copy(update=changes | shares)
@@ -220,8 +221,7 @@ class TestNovelty:
         spread = rng.standard_normal((100, 640))
         features = 20 + 5 * truth[:, None] + rng.standard_normal((300, 100)) @ spread
         features += beside * rng.standard_normal(features.shape)
-        small = np.zeros((300, 24, 24), np.uint8)
-        reference = learn_reference(score, features, truth, small)
+        reference = learn_reference(score, features, truth)
         new = 20 + rng.standard_normal((30, 100)) @ spread + beside * rng.standard_normal((30, 640))
         found, expected = self.both(score, reference, new, 4 * rng.standard_normal((30, 3)))
         assert np.ptp(expected) > 0.05 * np.abs(expected).max()
@@ -232,7 +232,7 @@ class TestNovelty:
     def test_features_of_nothing_and_few_slices_stay_finite(self, score: Score, width: int) -> None:
         features = np.zeros((6, width))
         features[:, 0] = range(6)
-        reference = learn_reference(score, features, np.zeros(6, dtype=int), np.zeros((6, 24, 24), np.uint8))
+        reference = learn_reference(score, features, np.zeros(6, dtype=int))
         new = np.stack([np.zeros(width), np.full(width, 1e-3)])
         found, expected = self.both(score, reference, new, np.zeros((2, 2)))
         assert np.isfinite(found).all()
@@ -241,7 +241,7 @@ class TestNovelty:
     def test_the_nearest_class_counts(self) -> None:
         truth = np.repeat([0, 1], 50)
         features = np.random.default_rng(7).standard_normal((100, 5)) + 50 * truth[:, None]
-        reference = learn_reference("mahalanobis", features, truth, np.zeros((100, 24, 24), np.uint8))
+        reference = learn_reference("mahalanobis", features, truth)
         found, _ = self.both("mahalanobis", reference, np.array([[0.0] * 5, [50] * 5, [25] * 5]), np.zeros((3, 2)))
         assert (found[:2] < 5).all()
         assert found[2] > 1000
@@ -307,7 +307,7 @@ class TestExport:
 
     def test_the_folder_of_a_calibrated_model_holds_the_calibration_once(self, calibrated: Exports) -> None:
         folder = calibrated.onnx
-        files = {"model.onnx", "thumbnails.safetensors"}
+        files = {"model.onnx", "upright.safetensors"}
         assert {p.name for p in folder.iterdir()} == {*files, "export.json", "run.json"}
         content = json.loads((folder / "export.json").read_text())
         assert content["files"] == {name: sha256(folder / name) for name in files}

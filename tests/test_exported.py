@@ -103,23 +103,23 @@ class TestCalibrated:
         powers = np.exp(said.logits / 1.5)
         assert said.probabilities == pytest.approx(powers / powers.sum(axis=1, keepdims=True), abs=1e-5)
 
-    def test_another_program_can_do_with_the_graph_and_the_thumbnails(self, calibrated: Exports) -> None:
+    def test_another_program_can_do_with_the_graph_and_its_weights(self, calibrated: Exports) -> None:
         from safetensors.numpy import load_file
 
-        arrays = load_file(calibrated.onnx / "thumbnails.safetensors")
-        assert list(arrays) == ["thumbnails"]
-        assert np.array_equal(arrays["thumbnails"], load_model(calibrated.model).reference["thumbnails"])
+        arrays = load_file(calibrated.onnx / "upright.safetensors")
+        assert list(arrays) == ["upright"]
+        assert np.array_equal(arrays["upright"], load_model(calibrated.model).reference["upright"])
 
-    def test_a_changed_or_missing_thumbnail_is_refused(self, calibrated: Exports, tmp_path: Path) -> None:
+    def test_changed_or_missing_weights_are_refused(self, calibrated: Exports, tmp_path: Path) -> None:
         folder = Path(shutil.copytree(calibrated.openvino, tmp_path / "copy"))
-        file = folder / "thumbnails.safetensors"
+        file = folder / "upright.safetensors"
         whole = file.read_bytes()
         file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         assert refused(folder).endswith(
-            "thumbnails.safetensors is not the file that was exported (SHA-256 differs): copy or export it again"
+            "upright.safetensors is not the file that was exported (SHA-256 differs): copy or export it again"
         )
         file.unlink()
-        assert refused(folder).endswith("thumbnails.safetensors does not exist: copy the exported folder again, whole")
+        assert refused(folder).endswith("upright.safetensors does not exist: copy the exported folder again, whole")
 
     @pytest.mark.parametrize(
         ("values", "says"),
@@ -137,12 +137,12 @@ class TestCalibrated:
         change(folder, **values)
         assert says in refused(folder)
 
-    def test_thumbnails_that_are_not_named_are_refused(self, calibrated: Exports, tmp_path: Path) -> None:
+    def test_weights_that_are_not_named_are_refused(self, calibrated: Exports, tmp_path: Path) -> None:
         folder = Path(shutil.copytree(calibrated.onnx, tmp_path / "copy"))
         files = json.loads((folder / "export.json").read_text())["files"]
-        del files["thumbnails.safetensors"]
+        del files["upright.safetensors"]
         change(folder, files=files)
-        assert "names no thumbnails.safetensors among its files" in refused(folder)
+        assert "names no upright.safetensors among its files" in refused(folder)
 
 
 def test_unreadable_files_have_a_row_that_says_why(exported: Exports, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from gyrus.appearance import Fault
 from gyrus.appearance.faults import FAULTS
 from gyrus.certainty import Calibration
+from gyrus.certainty.upright import EDGES
 from gyrus.records import Record
 from gyrus.refusal import REFUSES, Observed, answers, judge, refusing_kinds
 
@@ -106,7 +107,7 @@ class TestAnswers:
 
     @pytest.fixture
     def reference(self) -> dict[str, np.ndarray]:
-        return {"thumbnails": np.random.default_rng(0).integers(0, 256, (3, 24, 24), dtype=np.uint8)}
+        return {"upright": np.linspace(-1, 1, EDGES, dtype=np.float32)}
 
     @pytest.fixture
     def seen(self, reference: dict[str, np.ndarray]) -> Observed:
@@ -114,8 +115,8 @@ class TestAnswers:
         seen.logits[[0, 2, 3]] = [9, 0, 0]
         seen.errors = {1: "cut.png is cut off."}
         seen.novelty[[0, 2, 3]] = [0.1, 0.6, 0.1]
-        seen.small[[0, 2]] = reference["thumbnails"][0]
-        seen.small[3] = reference["thumbnails"][0, ::-1, ::-1]
+        seen.edges[[0, 2], 0] = 1
+        seen.edges[3, -1] = 1
         return seen
 
     def test_each_slice_is_judged_by_its_own_row(self, seen: Observed, reference: dict[str, np.ndarray]) -> None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from gyrus.artifacts import read_json, refuse_existing, stage_folder
 from gyrus.certainty.fit import COVERAGE, CUTS, FALSE_REFUSALS, Held, check_shares, fit_calibration, pooled
-from gyrus.certainty.novelty import SCORES, Reference, Score, learn_reference, novelty, turned
+from gyrus.certainty.novelty import SCORES, Reference, Score, learn_reference, novelty
+from gyrus.certainty.upright import UPRIGHT, learn_upright, turned
 from gyrus.devices import pick_device
 from gyrus.errors import InputError
 from gyrus.evaluate.classification import label_indices
@@ -143,7 +144,7 @@ def hold(
     return Held(
         logits=seen.logits,
         novelty=novelty(score, reference, seen.features, seen.logits),
-        turned=turned(reference, seen.small),
+        turned=turned(reference[UPRIGHT], seen.edges),
         faults=[refusing_kinds(f) for f in seen.faults],
         truth=label_indices([r.label for r in records], model.classes),
         persons=persons,
@@ -185,9 +186,11 @@ class _How:
         drawn = np.random.default_rng(self.seed).permutation(len(training))[:MOST]
         known = [training[i] for i in sorted(drawn)]
         learned = observe(model, known, what="looking at training slices", progress=self.progress)
-        reference = learn_reference(
-            self.score, learned.features, label_indices([r.label for r in known], model.classes), learned.small
-        )
+        truth = label_indices([r.label for r in known], model.classes)
+        reference = {
+            **learn_reference(self.score, learned.features, truth),
+            UPRIGHT: learn_upright(learned.edges),
+        }
         if part is None:
             return reference, None
         records = list(fold.dataset.select(fold.split.part(part)))

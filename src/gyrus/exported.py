@@ -20,7 +20,8 @@ from safetensors.numpy import load as load_arrays
 from gyrus.appearance import Fault, find_faults, measure
 from gyrus.artifacts import read_json, sha256, write_json
 from gyrus.certainty import Calibration
-from gyrus.certainty.novelty import Reference, thumbnails
+from gyrus.certainty.novelty import Reference
+from gyrus.certainty.upright import UPRIGHT, Edges, edges
 from gyrus.errors import InputError, MissingExtraError
 from gyrus.io import Image
 from gyrus.loading import Progress, read_ahead
@@ -30,7 +31,7 @@ from gyrus.records import Record
 from gyrus.refusal import Observed, Place, answers
 
 SCHEMA = "gyrus.export/1"
-DESCRIPTION, THUMBNAILS = "export.json", "thumbnails.safetensors"
+DESCRIPTION, REFERENCE = "export.json", f"{UPRIGHT}.safetensors"
 GRAPHS = {"onnx": "model.onnx", "openvino": "model.xml"}
 BATCH = 8
 """Slices per pass: a network on the CPU gains nothing from more, and whole images are kept for each."""
@@ -115,13 +116,13 @@ class Look(NamedTuple):
 
     Attributes:
         taken: (H, W) float32, what the graph takes.
-        small: (24, 24) uint8 of the slice as the network sees it; like what follows, of a calibrated model alone.
+        edges: (1728,) of the slice as the network sees it; like what follows, of a calibrated model alone.
         faults: of the picture.
         place: of the network's square on it.
     """
 
     taken: NDArray[np.float32]
-    small: NDArray[np.uint8] | None
+    edges: Edges | None
     faults: tuple[Fault, ...]
     place: Place | None
 
@@ -133,7 +134,7 @@ class Exported:
     Attributes:
         description: what it is and how it was checked.
         graph: runs it.
-        reference: of a calibrated model the ``thumbnails`` that a slice upside down is told by; empty otherwise.
+        reference: of a calibrated model the weights ``upright`` that tell a slice upside down; empty otherwise.
     """
 
     description: Description
@@ -145,7 +146,7 @@ class Exported:
         """Read a folder that ``gyrus export`` wrote.
 
         Args:
-            folder: of ``export.json``, the graph and, of a calibrated model, its thumbnails.
+            folder: of ``export.json``, the graph and, of a calibrated model, ``upright.safetensors``.
             threads: to run on; by default ``OMP_NUM_THREADS``, or every core this process may use.
 
         Raises:
@@ -163,7 +164,7 @@ class Exported:
         path = folder / GRAPHS[description.engine]
         reference: Reference = {}
         if description.calibration is not None:
-            reference = load_arrays((folder / THUMBNAILS).read_bytes())
+            reference = load_arrays((folder / REFERENCE).read_bytes())
         return cls(description, start(path, description, threads or _usable_threads()), reference)
 
     @property
@@ -215,7 +216,7 @@ class Exported:
         is_prepared = self.description.input == "prepared"
         prepared = taken.astype(np.uint8) if is_prepared else prepare(image, self.description.preprocess)
         place = Place(frame_of(image, self.description.preprocess), image.spacing)
-        return Look(taken, thumbnails(prepared[None])[0], find_faults(measure(image)), place)
+        return Look(taken, edges(prepared[None])[0], find_faults(measure(image)), place)
 
 
 def predict_exported(
@@ -250,8 +251,8 @@ def predict_exported(
                 if said.class_map is not None:
                     seen.keep_maps(rows, said.class_map[np.arange(len(rows)), said.logits.argmax(axis=1)])
         for row, look in found.items():
-            if look.small is not None and look.place is not None:
-                seen.small[row], seen.faults[row], seen.places[row] = look.small, look.faults, look.place
+            if look.edges is not None and look.place is not None:
+                seen.edges[row], seen.faults[row], seen.places[row] = look.edges, look.faults, look.place
         seen.errors |= {start + i: str(look) for i, look in enumerate(looks) if isinstance(look, InputError)}
         start += len(chunk)
         if progress:
@@ -345,7 +346,7 @@ def _read(folder: Path) -> Description:
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise InputError(f"{path}: {where}: {error.errors()[0]['msg']}: restore the file as it was exported") from None
-    for name in (GRAPHS[description.engine], *([THUMBNAILS] if description.calibration else [])):
+    for name in (GRAPHS[description.engine], *([REFERENCE] if description.calibration else [])):
         if name not in description.files:
             raise InputError(f"{path} names no {name} among its files: restore it as it was exported")
     return description

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gyrus.appearance import Fault, find_faults, measure
-from gyrus.certainty.novelty import novelty, thumbnails
+from gyrus.certainty.novelty import novelty
+from gyrus.certainty.upright import edges
 from gyrus.features import embed_records
 from gyrus.io import Image
 from gyrus.loading import Progress, batches
@@ -72,7 +73,7 @@ def observe(
     Args:
         model: any classifier.
         records: slices.
-        whole: keep features, small copies and faults too, not the logits alone.
+        whole: keep features, edges and faults too, not the logits alone.
         batch_size: slices per pass.
         keep_going: note an unreadable file instead of raising.
         what: the word for ``progress``.
@@ -111,7 +112,7 @@ def observe(
                 if not seen.features.size:
                     seen.features = np.full((n, pooled.shape[1]), np.nan, dtype=np.float32)
                 seen.features[rows] = pooled
-                seen.small[rows] = thumbnails(batch.slices)
+                seen.edges[rows] = edges(batch.slices)
                 if maps is not None:
                     seen.keep_maps(rows, maps)
                 for row, (faults, place) in zip(rows, batch.notes, strict=True):

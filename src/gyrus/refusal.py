@@ -17,8 +17,9 @@ from gyrus.appearance import Fault
 from gyrus.appearance.faults import BLANK, BLOCKY, COLOURED, INVERTED, MONTAGE, WHITE_RING
 from gyrus.certainty import Calibration
 from gyrus.certainty.conformal import prediction_sets
-from gyrus.certainty.novelty import THUMBNAIL, Reference, turned
+from gyrus.certainty.novelty import Reference
 from gyrus.certainty.temperature import softmax
+from gyrus.certainty.upright import EDGES, UPRIGHT, Edges, turned
 from gyrus.predictions import FLAGGED, OK, REFUSED, UNREADABLE, Certainty, Predictions
 from gyrus.preprocess import Frame
 from gyrus.records import Record
@@ -45,7 +46,7 @@ class Observed:
         logits: (N, C) float32.
         errors: index -> the sentence that says why a slice could not be read.
         features: (N, D) float32 of the last features, averaged over the map; (0, 0) where they were not kept.
-        small: (N, 24, 24) uint8 of the slices as the network sees them; like what follows, only if asked for.
+        edges: (N, 1728) from :func:`gyrus.certainty.upright.edges`; like what follows, only if asked for.
         faults: of each picture.
         novelty: (N,) the score of a calibrated model.
         maps: (N, h, w) float32, raw, of the predicted class; empty where the model has no class map.
@@ -55,7 +56,7 @@ class Observed:
     logits: NDArray[np.float32]
     errors: dict[int, str] = field(default_factory=dict)
     features: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
-    small: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, THUMBNAIL, THUMBNAIL), dtype=np.uint8))
+    edges: Edges = field(default_factory=lambda: np.empty((0, EDGES), dtype=np.float16))
     faults: list[tuple[Fault, ...]] = field(default_factory=list)
     novelty: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     maps: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0, 0), dtype=np.float32))
@@ -66,7 +67,7 @@ class Observed:
         """Return what is known of slices before they are looked at, for rows to be filled in."""
         return cls(
             np.full((slices, classes), np.nan, dtype=np.float32),
-            small=np.zeros((slices, THUMBNAIL, THUMBNAIL), dtype=np.uint8),
+            edges=np.zeros((slices, EDGES), dtype=np.float16),
             faults=[()] * slices,
             novelty=np.full(slices, np.nan),
         )
@@ -99,7 +100,7 @@ def answers(
         records: N slices.
         seen: of them; with a calibration everything but the features, else the logits and errors alone.
         calibration: of the model, or None.
-        reference: what a calibrated model compares with, of which the ``thumbnails`` are used.
+        reference: what a calibrated model compares with, of which ``upright`` is used.
         statement: the split the slices come from, kept with the result.
     """
     status = [UNREADABLE if i in seen.errors else OK for i in range(len(records))]
@@ -108,7 +109,7 @@ def answers(
     if calibration is not None:
         sets: list[tuple[str, ...] | None] = [None] * len(records)
         read = seen.readable
-        upside_down = turned(reference, seen.small[read])
+        upside_down = turned(reference[UPRIGHT], seen.edges[read])
         members = prediction_sets(softmax(seen.logits[read], calibration.temperature), calibration.least(classes))
         for i, flip, row in zip(read, upside_down, members, strict=True):
             chosen = tuple(c for c, member in zip(classes, row, strict=True) if member)
@@ -169,13 +170,13 @@ def judge(
         calibration: of the model.
         faults: of the picture.
         novelty: its score.
-        turned: how much likelier it is upside down.
+        turned: the log odds that it lies upside down.
         members: the classes in its set.
     """
     refusing = refusing_kinds(faults) & set(calibration.refusing)
     against = [f.sentence for f in faults if f.kind in refusing]
     if turned > calibration.turned_limit:
-        against.append("Upside down: turned by 180 degrees it is far more like the slices the model learned from.")
+        against.append("Upside down: its edges run as in a slice the model learned from that is turned by 180 degrees.")
     if not novelty <= calibration.novelty_limit:  # what is no number is refused too
         against.append(
             f"Unlike the slices the model learned from: its {calibration.novelty} score is {novelty:.4g}, "

@@ -24,7 +24,7 @@ class Calibration(BaseModel):
         persons_per_class: class -> persons who have slices of it.
         novelty: the score that tells strange slices.
         novelty_limit: above it a slice is refused.
-        turned_limit: likewise of :func:`gyrus.certainty.novelty.turned`.
+        turned_limit: likewise of :func:`gyrus.certainty.upright.turned`.
         false_refusals: the share of slices of unseen persons that the two limits are to refuse, half of it each.
         refusing: faults of a picture that refuse it; others only flag it.
         reference_slices: of the training part, with which slices are compared.

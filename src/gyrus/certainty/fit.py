@@ -19,9 +19,8 @@ COVERAGE, FALSE_REFUSALS = 0.95, 0.01
 """What is promised, and risked, where nothing else is asked for."""
 CUTS = tuple(candidates())
 """Among which the cut of the outline is chosen."""
-LEAST_TURN = 0.03
-"""By which the turned slice must correlate better at least to be called upside down: of 253 slices of another source
-that lie upright, 6 % reach it."""
+LEAST_TURN = 0.0
+"""The log odds above which a slice may be called upside down at all: it must be the likelier way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +30,7 @@ class Held:
     Attributes:
         logits: (N, C) float.
         novelty: (N,) float, see :func:`gyrus.certainty.novelty.novelty`.
-        turned: (N,) float, see :func:`gyrus.certainty.novelty.turned`.
+        turned: (N,) float, see :func:`gyrus.certainty.upright.turned`.
         faults: for each slice, the kinds of fault that could refuse it.
         truth: (N,) class indices.
         persons: N ids.

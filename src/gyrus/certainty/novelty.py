@@ -1,11 +1,10 @@
-"""How unlike everything a model has learned from a slice is: three scores, and a test for slices upside down."""
+"""How unlike everything a model has learned from a slice is: three scores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,42 +18,32 @@ DIRECTIONS = 128
 """In which the spread of features is kept one by one; what is left is taken to be alike in all others."""
 BANK = 512
 """Training slices that the neighbours are sought among."""
-THUMBNAIL = 24
-"""Side, in pixels, at which a slice is compared with training slices to tell which way up it is."""
 
 _LEAST = 1e-6  # of the mean spread: channels that never fire would make any slice infinitely far
-
-AVERAGES, ALIKE = 64, 5
-"""Averages of training slices kept for that, and how many slices each is made of at least."""
 
 Reference = Mapping[str, NDArray[np.generic]]
 """What a score is measured against, by name: small arrays that are saved beside the weights."""
 
 
-def learn_reference(
-    score: Score, features: NDArray[np.floating], truth: NDArray[np.integer], small: NDArray[np.uint8]
-) -> Reference:
-    """Return what :func:`novelty` and :func:`turned` compare with, from training slices.
+def learn_reference(score: Score, features: NDArray[np.floating], truth: NDArray[np.integer]) -> Reference:
+    """Return what :func:`novelty` compares with, from training slices.
 
     Args:
         score: one of :data:`SCORES`.
         features: (N, D) of the last features, averaged over the map.
         truth: (N,) class indices.
-        small: (N, 24, 24) from :func:`thumbnails`.
 
     Returns:
-        Arrays by name: ``thumbnails`` (P, 24, 24) uint8, each the average of several slices, so that nobody's picture
-        is kept; and for "mahalanobis" ``means`` (classes, D), ``directions``
-        (R, D), ``spread`` (R,) and ``rest`` (1,), for "knn" ``bank`` (M, D) float16.
+        Arrays by name: for "mahalanobis" ``means`` (classes, D), ``directions`` (R, D), ``spread`` (R,) and ``rest``
+        (1,), for "knn" ``bank`` (M, D) float16, for "energy" none.
     """
-    found: dict[str, NDArray[np.generic]] = {"thumbnails": _averages(small)}
     values = np.asarray(features, dtype=np.float64)
     if score == "mahalanobis":
-        found |= _gaussians(values, truth)
-    elif score == "knn":
+        return _gaussians(values, truth)
+    if score == "knn":
         chosen = np.linspace(0, len(values) - 1, min(BANK, len(values))).round().astype(int)
-        found["bank"] = _unit(values[chosen]).astype(np.float16)
-    return found
+        return {"bank": _unit(values[chosen]).astype(np.float16)}
+    return {}
 
 
 def novelty(
@@ -83,44 +72,6 @@ def novelty(
         near = np.sort(_unit(values) @ bank.T, axis=1)[:, -min(NEIGHBOUR, len(bank))]
         return np.asarray(np.sqrt(np.maximum(2 - 2 * near, 0)))
     return np.asarray(-np.logaddexp.reduce(np.asarray(logits, dtype=np.float64), axis=1))
-
-
-def thumbnails(slices: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return (N, 24, 24) averages over areas of (N, S, S) slices, as the network sees them."""
-    size = (THUMBNAIL, THUMBNAIL)
-    small = [cv2.resize(s, size, interpolation=cv2.INTER_AREA) for s in slices]
-    return np.asarray(small, dtype=np.uint8).reshape(-1, *size)
-
-
-def turned(reference: Reference, small: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return (N,): how much more a slice is like a training slice when it is turned by 180 degrees; in [-2, 2].
-
-    The difference of two correlations, each with the nearest average of training slices at :data:`THUMBNAIL` pixels:
-    above 0 the turned slice is the likelier one. No network is asked; most of them answer for either way up alike.
-
-    Args:
-        reference: from :func:`learn_reference`.
-        small: (N, 24, 24) from :func:`thumbnails`.
-    """
-    known = _centred(np.asarray(reference["thumbnails"]))
-    upright, upside_down = ((_centred(s) @ known.T).max(axis=1) for s in (small, small[:, ::-1, ::-1]))
-    return np.asarray(upside_down - upright)
-
-
-def _averages(small: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return (P, 24, 24) averages of slices that look alike, at most :data:`AVERAGES`, each of :data:`ALIKE` or more.
-
-    Groups are those of k-means on what :func:`turned` correlates; smaller ones are left out. Where none is large
-    enough there is one average, of all.
-    """
-    from sklearn.cluster import KMeans  # slow to import, and what runs an exported model does without
-
-    alike = _centred(small)
-    groups = min(AVERAGES, len(small) // (2 * ALIKE), len(np.unique(alike.round(6), axis=0)))
-    member = KMeans(groups, n_init=1, random_state=0).fit_predict(alike) if groups > 1 else np.zeros(len(small), int)
-    large = np.flatnonzero(np.bincount(member) >= ALIKE)
-    kept = [small[member == g].mean(axis=0) for g in large] or [small.mean(axis=0)]
-    return np.asarray(np.rint(kept), dtype=np.uint8)
 
 
 def _gaussians(features: NDArray[np.float64], truth: NDArray[np.integer]) -> dict[str, NDArray[np.generic]]:
@@ -158,9 +109,3 @@ def _mahalanobis(reference: Reference, features: NDArray[np.float64]) -> NDArray
 def _unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     return np.asarray(values / np.maximum(lengths, np.finfo(np.float64).tiny))
-
-
-def _centred(small: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Return (N, 576) rows of mean 0 and length 1, so that a product of two is their correlation."""
-    flat = np.asarray(small, dtype=np.float64).reshape(len(small), THUMBNAIL * THUMBNAIL)
-    return _unit(flat - flat.mean(axis=1, keepdims=True))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gyrus.certainty.novelty import NEIGHBOUR, Reference, Score
+from gyrus.certainty.upright import UPRIGHT
 from gyrus.errors import MissingExtraError
 from gyrus.exported import graph_input, output_names
 from gyrus.models import Classifier
@@ -79,7 +80,7 @@ class Novelty(nn.Module):
     def __init__(self, score: Score, reference: Reference) -> None:
         super().__init__()
         self.score = score
-        arrays = {k: np.asarray(v, dtype=np.float64) for k, v in reference.items() if k != "thumbnails"}
+        arrays = {k: np.asarray(v, dtype=np.float64) for k, v in reference.items() if k != UPRIGHT}
         if score == "mahalanobis":
             arrays = {
                 "means": arrays["means"],

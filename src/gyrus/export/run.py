@@ -15,6 +15,7 @@ from safetensors.numpy import save as save_arrays
 
 from gyrus.artifacts import refuse_existing, sha256, stage_folder
 from gyrus.certainty.novelty import Reference
+from gyrus.certainty.upright import UPRIGHT
 from gyrus.datasets import open_dataset, records_in
 from gyrus.errors import InputError
 from gyrus.export.graph import write_onnx
@@ -22,7 +23,7 @@ from gyrus.export.int8 import quantise
 from gyrus.export.parity import Parity, compare
 from gyrus.exported import (
     GRAPHS,
-    THUMBNAILS,
+    REFERENCE,
     Description,
     Exported,
     graph_input,
@@ -69,7 +70,7 @@ def export_model(
 
     Args:
         model: its folder, or the run that trained it, which stands for its calibrated model where there is one.
-        out: the folder to write: the graph, ``export.json``, and of a calibrated model the thumbnails of its reference.
+        out: the folder to write: the graph, ``export.json``, and of a calibrated model what tells a slice upside down.
         to: "onnx" or "openvino".
         int8: quantise the convolutions; see :func:`gyrus.export.int8.quantise`.
         check: files, folders or datasets, on whose slices the graph is compared with torch; by default a phantom of 24.
@@ -164,7 +165,7 @@ def install(source: Path, folder: Path, description: Description, reference: Ref
         source: the ONNX file.
         folder: made where it is not there.
         description: of the graph.
-        reference: what the model compares slices with, of which a calibrated one's runner needs the thumbnails.
+        reference: what the model compares slices with, of which a calibrated one's runner needs ``upright``.
 
     Returns:
         The description with the hashes, as it was written.
@@ -179,9 +180,8 @@ def install(source: Path, folder: Path, description: Description, reference: Ref
         openvino.save_model(openvino.Core().read_model(source), graph, compress_to_fp16=False)
     written = [graph, *([graph.with_suffix(".bin")] if description.engine == "openvino" else [])]
     if description.calibration is not None:
-        small = {"thumbnails": np.ascontiguousarray(reference["thumbnails"])}
-        (folder / THUMBNAILS).write_bytes(save_arrays(small))
-        written.append(folder / THUMBNAILS)
+        (folder / REFERENCE).write_bytes(save_arrays({UPRIGHT: np.ascontiguousarray(reference[UPRIGHT])}))
+        written.append(folder / REFERENCE)
     hashed = description.model_copy(update={"files": {p.name: sha256(p) for p in written}})
     hashed.save(folder)
     return hashed

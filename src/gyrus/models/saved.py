@@ -18,6 +18,7 @@ from safetensors.torch import save as save_bytes
 
 from gyrus.artifacts import is_finished, read_json, sha256, write_json
 from gyrus.certainty import Calibration
+from gyrus.certainty.upright import UPRIGHT
 from gyrus.errors import InputError
 from gyrus.models.classifier import Classifier
 from gyrus.models.registry import build, describe
@@ -84,7 +85,8 @@ def load_model(folder: Path, *, device: str | torch.device = "cpu") -> Classifie
         The model in evaluation mode.
 
     Raises:
-        InputError: a file is missing, the specification is invalid, or the weights are not those it was saved with.
+        InputError: a file is missing, the specification is invalid, the weights are not those it was saved with, or an
+            earlier gyrus calibrated it.
     """
     folder = model_folder(folder)
     if (folder / "export.json").is_file():
@@ -100,6 +102,8 @@ def load_model(folder: Path, *, device: str | torch.device = "cpu") -> Classifie
         ) from None
     if spec.calibration is not None:
         model.reference = load_arrays(_checked(folder / REFERENCE, reference_digest).read_bytes())
+        if UPRIGHT not in model.reference:
+            raise InputError(f"{folder / REFERENCE} is of an earlier gyrus: calibrate its run again (gyrus calibrate)")
     return model.to(device).eval()
 
 
