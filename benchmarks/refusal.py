@@ -2,7 +2,8 @@
 
 The model must come from a run whose test persons it never saw. Where the run's split has no validation part, as here is
 assumed, half of the test persons (drawn by seed, class by class) calibrate it and the other half is scored, so every
-figure is of unseen persons. Training slices are only what others are compared with.
+figure is of unseen persons. Strangeness is measured against
+training slices, from which a slice upside down is told too.
 
     python benchmarks/refusal.py RUN --data DIR
 

@@ -138,7 +138,7 @@ class TestFiles:
         model = load_model(calibrated)
         model.reference = {name: values for name, values in model.reference.items() if name != "upright"}
         save_model(model, tmp_path / "model")
-        with pytest.raises(InputError, match=r"of an earlier gyrus: calibrate its run again \(gyrus calibrate\)"):
+        with pytest.raises(InputError, match=r"of an earlier gyrus: remove .*model, and calibrate again"):
             load_model(tmp_path / "model")
 
 

@@ -41,6 +41,8 @@ def test_by_hand(held: Held) -> None:
     strangest = -np.logaddexp(0, 4) - np.linspace(0, 1, 40)
     assert found.novelty_limit == pytest.approx(strangest[2])
     assert found.turned_limit == LEAST_TURN  # not -1: every slice is likelier upright
+    some = fit(replace(held, turned=np.linspace(-9, 3, 40)), coverage=0.7, false_refusals=0.1)
+    assert some.turned_limit == pytest.approx(np.linspace(-9, 3, 40)[37])  # two of 40 may exceed it
     assert (found.slices, found.persons, found.reference_slices) == (40, 40, 40)
     assert found.persons_per_class == {"glioma": 20, "pituitary": 20}
     assert found.refusing == ("blank", "inverted")

@@ -39,8 +39,9 @@ class TestEdges:
         assert found[:, [1, 2]] == pytest.approx(each / (length + 1), abs=1e-3)
         assert found.astype(bool).sum() == 2 * CELLS
 
-    def test_turning_moves_cells_and_directions(self) -> None:
-        slices = lit_from_above(3)
+    @pytest.mark.parametrize("side", [24, 96, 160, 224])
+    def test_turning_moves_cells_and_directions(self, side: int) -> None:
+        slices = lit_from_above(3, side)
         assert np.array_equal(turn_over(edges(slices).astype(float)), edges(slices[:, ::-1, ::-1]).astype(float))
 
     @pytest.mark.parametrize("side", [24, 96, 224])
@@ -69,6 +70,7 @@ class TestTurned:
         slices = lit_from_above(120)
         weights = learn_upright(edges(slices[:80]))
         assert (weights.shape, weights.dtype) == ((EDGES,), np.float32)
+        assert turn_over(weights[None].astype(float))[0] == pytest.approx(-weights, abs=1e-5)
         upright = turned(weights, edges(slices[80:]))
         assert (upright < -1).all()
         assert turned(weights, edges(slices[80:, ::-1, ::-1])) == pytest.approx(-upright, abs=1e-3)
@@ -78,6 +80,16 @@ class TestTurned:
         weights = np.zeros(EDGES, np.float32)
         weights[100] = 3
         assert turned(weights, found) == pytest.approx(3 * found[:, 100].astype(float))
+
+    def test_no_gradient_is_left(self) -> None:
+        """Of the mean log loss of upright and turned slices and the penalty |w|^2 / 2 of them all."""
+        found = edges(lit_from_above(40)).astype(float)
+        both, labels = np.concatenate([found, turn_over(found)]), np.repeat([0.0, 1.0], 40)
+        weights = learn_upright(found.astype(np.float16)).astype(float)
+        odds = 1 / (1 + np.exp(-both @ weights))
+        gradient = both.T @ (odds - labels) / 80 + weights / 80
+        assert np.abs(gradient).max() <= 1.1e-3
+        assert np.abs(both.T @ (0.5 - labels) / 80).max() > 1e-2  # as large as it was
 
     @pytest.mark.parametrize("slices", [1, 5])
     def test_slices_without_edges_teach_nothing(self, slices: int) -> None:

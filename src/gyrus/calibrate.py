@@ -30,7 +30,7 @@ from gyrus.rundata import Fold, joint_statement, open_folds
 from gyrus.training import read_recipe
 
 MOST = 1000
-"""Training slices that a slice is compared with."""
+"""Training slices that strangeness is measured against, and which way up is learned from."""
 
 
 def calibrate_run(
@@ -68,7 +68,7 @@ def calibrate_run(
         false_refusals: the share of slices of unseen persons that may be refused as strange or upside down, in [0, 1).
         novelty: what tells strange slices: one of :data:`gyrus.certainty.novelty.SCORES`.
         out: the folder to write, of a single run; ``RUN/calibrate`` by default.
-        seed: of the choice of training slices that others are compared with.
+        seed: of the choice of the training slices that strangeness is measured against.
         device: "cpu", "cuda", or "auto".
         progress: called as work goes on.
 
@@ -134,7 +134,7 @@ def hold(
         records: labelled slices that it did not learn from.
         persons: of each.
         score: which novelty score.
-        reference: what it compares with, from slices the model learned from.
+        reference: what it compares with, and ``upright``, from slices the model learned from.
         progress: called as slices are read.
 
     Raises:

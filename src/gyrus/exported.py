@@ -348,7 +348,7 @@ def _read(folder: Path) -> Description:
         raise InputError(f"{path}: {where}: {error.errors()[0]['msg']}: restore the file as it was exported") from None
     for name in (GRAPHS[description.engine], *([REFERENCE] if description.calibration else [])):
         if name not in description.files:
-            raise InputError(f"{path} names no {name} among its files: restore it as it was exported")
+            raise InputError(f"{path} names no {name} among its files: export the model again, by this gyrus")
     return description
 
 

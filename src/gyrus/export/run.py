@@ -165,7 +165,7 @@ def install(source: Path, folder: Path, description: Description, reference: Ref
         source: the ONNX file.
         folder: made where it is not there.
         description: of the graph.
-        reference: what the model compares slices with, of which a calibrated one's runner needs ``upright``.
+        reference: what is kept beside the model's weights; the runner of a calibrated one needs ``upright``.
 
     Returns:
         The description with the hashes, as it was written.

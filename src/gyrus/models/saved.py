@@ -103,7 +103,7 @@ def load_model(folder: Path, *, device: str | torch.device = "cpu") -> Classifie
     if spec.calibration is not None:
         model.reference = load_arrays(_checked(folder / REFERENCE, reference_digest).read_bytes())
         if UPRIGHT not in model.reference:
-            raise InputError(f"{folder / REFERENCE} is of an earlier gyrus: calibrate its run again (gyrus calibrate)")
+            raise InputError(f"{folder / REFERENCE} is of an earlier gyrus: remove {folder}, and calibrate again")
     return model.to(device).eval()
 
 
