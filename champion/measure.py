@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from gyrus import Predictions, Record, build_leaderboard, export_model, load_model, open_dataset, predict, stress_run
 from gyrus.artifacts import plain, sha256
+from gyrus.augment import Augment
 from gyrus.datasets import open_cases
 from gyrus.datasets.cases import case_records
 from gyrus.evaluate.certainty import score_certainty
@@ -46,6 +47,7 @@ from gyrus.rundata import Fold, open_folds
 from gyrus.shipped import DEFAULT
 from gyrus.studies.data import binary, without_copies
 from gyrus.thresholds import Threshold, find_threshold, largest_component
+from gyrus.training import read_recipe
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 HOME = Path(__file__).parents[1] / "src" / "gyrus" / "shipped" / DEFAULT
@@ -311,14 +313,15 @@ def ship(out: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     write_model(model.half(), aside)
-    text = card(model, aside / WEIGHTS, json.loads((out / "figures.json").read_text()))
+    augment = read_recipe(out / "all").augment
+    text = card(model, augment, aside / WEIGHTS, json.loads((out / "figures.json").read_text()))
     (aside / CARD).write_text(text, encoding="utf-8")
     shutil.rmtree(HOME, ignore_errors=True)
     shutil.copytree(aside, HOME)
     PAGE.write_text(text, encoding="utf-8")
 
 
-def card(model: Classifier, weights: Path, figures: Mapping[str, Any]) -> str:
+def card(model: Classifier, augment: Augment, weights: Path, figures: Mapping[str, Any]) -> str:
     """Return the model's card, filled in with the figures."""
     room = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, keep_trailing_newline=True,
@@ -333,6 +336,7 @@ def card(model: Classifier, weights: Path, figures: Mapping[str, Any]) -> str:
         "classes": model.classes,
         "data": model.spec.training["data"],
         "training": model.spec.training,
+        "augment": augment,
         "sampled": STRESSED,
     }
     calibration = model.spec.calibration.to_dict()
