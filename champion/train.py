@@ -6,16 +6,17 @@
 DATA holds ``cheng`` and ``sartaj``. They are joined without copies, cut into five folds by person, and one model is
 trained per fold, so that every slice is judged by a model that never saw its person: those are the figures. The model
 in the package is a sixth one, trained by the same recipe on everyone, with the calibration that the folds give. Every
-model is trained in two parts: first on clean slices, then on slices in a worse state, from where the first part ended.
-The last epoch is kept, so no test part chose it. The second part was added when a model of the first alone was known to
-fail under noise and on heads without skull. About 30 minutes per model on one core; a run that was interrupted goes on
-where it was.
+model is trained in two parts: first on slices as they are but for mirroring, turning, size and contrast, then on noisy,
+unevenly lit and peeled ones too, from where the first part ended. The last epoch is kept. The second part was added
+knowing what a model of the first alone, and those of other second parts, score on these folds: the card says how.
+About 30 minutes per model on one core; a run that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from pathlib import Path
 
 from gyrus import calibrate_run, join_datasets, predict_run, split_dataset, train_folds, train_run
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="MobileNetV2's ImageNet weights")
     parser.add_argument("--out", type=Path, default=Path("champion-out"))
     words = parser.parse_args()
-    out: Path = words.out
+    out: Path = words.out.resolve()  # runs note where they went on from
     data, folds, everyone = out / "data", out / "folds", out / "all.json"
     if not data.exists():
         join_datasets([words.data / name for name in SOURCES], data)
@@ -54,7 +55,12 @@ def main() -> None:
     if not everyone.exists():
         split_dataset(data, everyone, fractions=(1, 0, 0), seed=SEED)
     first = out / "first"
-    for part, recipe, starts in ((first, FIRST, [words.weights] * 2), (out, THEN, [first / "cv", first / "all"])):
+    if (out / "all").exists() and not first.exists():
+        sys.exit(f"{out} was made by an earlier recipe: choose another --out")
+    for part, recipe, starts in (
+        (first, FIRST, [words.weights.resolve()] * 2),
+        (out, THEN, [first / "cv", first / "all"]),
+    ):
         each, one = (make_config(**recipe, pretrained=str(start), seed=SEED) for start in starts)
         train_folds(data, folds, each, part / "cv", resume=True, progress=tell)
         if not is_finished(part / "all"):
@@ -66,8 +72,9 @@ def main() -> None:
         calibrate_run(out / "cv", seed=SEED, progress=tell)
     if not (out / "all" / CALIBRATED).exists():
         calibrate_run(out / "all", folds=out / "cv", seed=SEED, progress=tell)
-    if not (out / "cv" / "predict").exists():
-        predict_run(out / "cv", progress=tell)
+    for cv in (first / "cv", out / "cv"):
+        if not (cv / "predict").exists():
+            predict_run(cv, progress=tell)
 
 
 def tell(what: str, done: int, total: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -51,6 +52,28 @@ def test_its_card_is_in_the_documentation() -> None:
     assert json.loads((find_model(None) / "model.json").read_text())["sha256"] in card
     for words in ("not a medical device", "Known failures", "champion/train.py", "Out of"):
         assert words in " ".join(card.split())
+
+
+def test_what_the_readme_says_of_it_is_what_its_card_says() -> None:
+    card = (find_model(None) / CARD).read_text(encoding="utf-8")
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    figure = r"([01]\.\d+) \[([01]\.\d+), ([01]\.\d+)\]"
+    for there, here in (
+        (rf"it is right in {figure} of the slices", rf"accuracy \*\*{figure}\*\* per slice"),
+        (rf"inside the tumour in {figure}", rf"\| all \| {figure}"),
+    ):
+        said, measured = (re.search(pattern, text) for pattern, text in ((there, readme), (here, card)))
+        assert said
+        assert measured
+        assert said[1] == measured[1]
+        assert [float(x) for x in said.groups()] == pytest.approx([float(x) for x in measured.groups()], abs=0.0056)
+
+
+def test_its_card_tells_how_it_was_trained() -> None:
+    training = json.loads((find_model(None) / "model.json").read_text())["training"]
+    card = " ".join((find_model(None) / CARD).read_text(encoding="utf-8").split())
+    assert f"First for {training['before']['epochs']} epochs" in card
+    assert f"then for {training['epochs']} more" in card
 
 
 def test_its_name_is_a_model_unless_a_folder_is_called_so(

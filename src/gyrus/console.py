@@ -31,7 +31,7 @@ def progress(*, quiet: bool) -> Iterator[Report | None]:
     # By now Lightning is imported where it is needed; its import sets these levels, so it cannot be done earlier.
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    # Lightning's own call into torch, of which no user can make anything.
+    # Lightning calls torch in a way that torch has deprecated; nothing that a user does avoids it.
     warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning, r"lightning\.")
     screen = console(stderr=True)
     if quiet or not screen.is_terminal:
