@@ -27,7 +27,7 @@ FLOORS = (
         *("console", "convert", "duplicates", "explain", "features", "phantom", "planes", "probes", "refusal"),
         "trainconfig",
     },
-    {"batches", "exported", "groups", "inference", "study_tables", "tables"},
+    {"batches", "exported", "groups", "inference", "study_tables", "synthetic", "tables"},
     {"drawings", "engines", "joining", "splits"},
     {"audit", "data_verbs", "rundata", "training"},
     {"evaluate", "report", "stages"},

@@ -181,8 +181,11 @@ def train(
     fuse: Annotated[
         int | None, typer.Option("--fuse", help="Channels of a last map fused from strides 8, 16 and 32.")
     ] = None,
-    guide: Annotated[str, typer.Option("--guide", help="Of the class map: none, or mask, by the outlines.")] = "none",
+    guide: Annotated[
+        str, typer.Option("--guide", help="Of the class map: none; mask, by outlines; phantom, by synthetic ones.")
+    ] = "none",
     guide_weight: Annotated[float, typer.Option("--guide-weight", help="Beside the classification loss.")] = 1.0,
+    phantoms: Annotated[int, typer.Option("--phantoms", help="Synthetic patients that guide.")] = 120,
     erase: Annotated[
         float, typer.Option("--erase", help="Share of outlined slices shown as no_tumor, the tumour filled in.")
     ] = 0.0,
@@ -222,11 +225,11 @@ def train(
 
     config = make_config(
         model=model, pretrained=pretrained, size=size, epochs=epochs, batch_size=batch_size, fuse=fuse, guide=guide,
-        guide_weight=guide_weight, erase=erase, frozen=frozen, head=head, keep_dense=keep_dense, dropout=dropout,
-        attention_from=attention_from, optimizer=optimizer, schedule=schedule, choose=choose,
+        guide_weight=guide_weight, phantoms=phantoms, erase=erase, frozen=frozen, head=head, keep_dense=keep_dense,
+        dropout=dropout, attention_from=attention_from, optimizer=optimizer, schedule=schedule, choose=choose,
         learning_rate=learning_rate, output_stride=output_stride, truncate=truncate, pooling=pooling, crop=crop,
         fit=fit, canonical=canonical, channels=channels, class_weights=class_weights,
-        augment={"clahe": clahe, "bias": bias, "noise": noise, "peel": peel},
+        augment={k: v for k, v in {"clahe": clahe, "bias": bias, "noise": noise, "peel": peel}.items() if v},
         label_smoothing=label_smoothing, precision=precision, seed=seed, device=device,
     )  # fmt: skip
     with progress(quiet=quiet) as report:

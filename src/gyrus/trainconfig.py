@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gyrus.augment import STILL, Augment
+from gyrus.augment import STILL, WIDE, Augment
 from gyrus.epochs import Choice
 from gyrus.errors import InputError
 from gyrus.models.registry import SOURCES, describe, normalisation
@@ -43,8 +44,12 @@ class TrainConfig(BaseModel):
             :func:`gyrus.create_model`.
         guide: "none"; or "mask", which adds to the loss how far the map of the true class is from the tumour's outline,
             see :func:`gyrus.guides.mask_loss`. Slices of no_tumor are pulled to an empty map; others without an outline
-            are left alone.
+            are left alone. Or "phantom", for data without outlines: slices of a phantom take part in the training, and
+            theirs are the outlines; those of the data, if there are any, are not read. See
+            :func:`gyrus.synthetic.joined_by_phantom`. ``augment`` is then :data:`gyrus.augment.WIDE` but for what is
+            given, since synthetic slices are like real ones only where neither is taken too exactly.
         guide_weight: of that loss beside the cross-entropy.
+        phantoms: patients of the phantom, of nine slices each, where ``guide`` is "phantom".
         erase: share of the outlined slices whose tumour is taken out in each epoch and whose class is then no_tumor;
             needs ``guide`` "mask". See :func:`gyrus.erasure.erase`.
         epochs: passes over the training part.
@@ -82,8 +87,9 @@ class TrainConfig(BaseModel):
     output_stride: Literal[8, 16, 32] | None = None
     truncate: bool = False
     fuse: int | None = Field(default=None, ge=8, le=1024)
-    guide: Literal["none", "mask"] = "none"
+    guide: Literal["none", "mask", "phantom"] = "none"
     guide_weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    phantoms: int = Field(default=120, ge=8)
     erase: float = Field(default=0.0, ge=0, le=0.5)
     epochs: int = Field(default=8, ge=1)
     batch_size: int = Field(default=32, ge=2)
@@ -98,6 +104,15 @@ class TrainConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _widen(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("guide") == "phantom":
+            given = values.get("augment", {})
+            if isinstance(given, Mapping):
+                return {**values, "augment": WIDE.model_dump() | dict(given)}
+        return values
 
     @model_validator(mode="after")
     def _check(self) -> Self:

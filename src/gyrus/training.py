@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,13 +29,25 @@ from gyrus.models import Classifier, create_model, load_model, save_model
 from gyrus.models.attention import CamAttention
 from gyrus.records import Dataset, Record
 from gyrus.splits import Split
+from gyrus.synthetic import joined_by_phantom
 from gyrus.trainconfig import TrainConfig, make_config
 
 __all__ = ["CONFIG", "EPOCHS", "SPLIT", "AttentionSwitch", "TrainConfig", "fit", "make_config"]
 
 CONFIG, SPLIT, EPOCHS = "config.json", "split.json", "epochs.csv"
 TOLD = {"seed", "epochs", "learning_rate", "label_smoothing", "class_weights"}
-TOLD |= {"guide", "guide_weight", "erase", "frozen", "optimizer", "schedule", "choose", "dropout", "attention_from"}
+TOLD |= {
+    "guide",
+    "guide_weight",
+    "phantoms",
+    "erase",
+    "frozen",
+    "optimizer",
+    "schedule",
+    "choose",
+    "dropout",
+    "attention_from",
+}
 """What of the recipe the model's own description repeats."""
 
 
@@ -91,12 +104,14 @@ def fit(
             )  # fmt: skip
         else:
             inputs = load_slices(records, model.spec.preprocess, what=f"reading {name}", progress=progress)
-        guided = config.guide == "mask" and name == "train"
+        guided = config.guide != "none" and name == "train"
         outlines = outlines_of(records, model.spec.preprocess) if guided else None
         healthy = classes.index(HEALTHY) if HEALTHY in classes else None
         return Batches(inputs, indices_of(records, classes), config, outlines, healthy)
 
-    task = _Task(model, config, part(train, "train"), part(val, "val"), progress)
+    phantoms = joined_by_phantom(train, classes, config.phantoms, config.seed) if config.guide == "phantom" else None
+    with phantoms or nullcontext(train) as shown:
+        task = _Task(model, config, part(shown, "train"), part(val, "val"), progress)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / SPLIT).exists():
         split.save(out / SPLIT)
