@@ -61,7 +61,9 @@ class TestOwnProcess:
         assert [row["epoch"] for row in value["epochs"]] == [1, 2]
         assert value["chosen_epoch"] in (1, 2)
         assert "patient-wise" in value["statement"]
-        assert training.err == ""
+        # torch tells Lightning on stderr of a renamed function, whatever gyrus does; of gyrus and Lightning: nothing
+        others = [line for line in training.err.splitlines() if "LeafSpec" not in line]
+        assert others == []
 
     def test_version(self) -> None:
         assert in_its_own_process("version") == Said(0, f"{package.__version__}\n", "")

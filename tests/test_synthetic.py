@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commandline import Gyrus
 from numpy.typing import NDArray
+from torch import Tensor
 
-from gyrus import load_model
+from gyrus import load_model, training
 from gyrus.augment import WIDE, Augment
+from gyrus.batches import outlines_of
 from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
 from gyrus.phantom import make_phantom
-from gyrus.records import Dataset
+from gyrus.preprocess import Preprocess
+from gyrus.records import Dataset, Record
 from gyrus.splits import Split
 from gyrus.synthetic import joined_by_phantom
 from gyrus.trainconfig import make_config
@@ -67,6 +72,10 @@ class TestRecipe:
         assert make_config(guide="phantom", augment=Augment()).augment == Augment()
         assert make_config(guide="mask").augment == make_config().augment == Augment()
 
+    def test_a_frozen_network_cannot_be_guided_and_is_told_so(self) -> None:
+        with pytest.raises(InputError, match="leave guide and fuse out"):
+            make_config(guide="phantom", frozen=True)
+
     def test_what_needs_outlines_of_the_data_is_refused(self) -> None:
         for fields in ({"erase": 0.1}, {"canonical": True, "augment": {"peel": 0.1}}):
             with pytest.raises(InputError, match="with guide mask"):
@@ -80,12 +89,52 @@ class Unreadable:
         raise AssertionError(f"an outline of the data was read, {shape}")
 
 
-def test_the_outlines_of_the_data_are_not_read(dataset: Dataset, tiny_split: Path, tmp_path: Path) -> None:
+def test_the_outlines_of_the_data_are_not_read(
+    dataset: Dataset, tiny_split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     records = tuple(replace(r, mask=Unreadable() if r.mask else None) for r in dataset)
     hidden, split = replace(dataset, records=records), Split.load(tiny_split)
     recipe = {"model": "resnet18", "size": 32, "fuse": 8, "pooling": "lse", "epochs": 1, "precision": "fp32"}
     with pytest.raises(AssertionError, match="was read"):
         fit(hidden, split, make_config(**recipe, guide="mask"), tmp_path / "mask")
-    fit(hidden, split, make_config(**recipe, guide="phantom", phantoms=8), tmp_path / "run")
-    assert load_model(tmp_path / "run").spec.training["guide"] == "phantom"
-    assert read_recipe(tmp_path / "run").phantoms == 8
+    taken: list[tuple[NDArray[np.uint8], Tensor]] = []
+
+    def watched(records: Sequence[Record], spec: Preprocess) -> tuple[NDArray[np.uint8], Tensor]:
+        taken.append(outlines_of(records, spec))
+        return taken[-1]
+
+    monkeypatch.setattr(training, "outlines_of", watched)
+    config = make_config(**recipe, guide="phantom", phantoms=8)
+    fit(hidden, split, config, tmp_path / "run")
+    ((shares, known),) = taken  # of the train part alone
+    real = [hidden[i].label for i in split.train]
+    assert len(shares) == len(real) + 72
+    assert not shares[: len(real)].any()
+    assert known.tolist() == [float(label == "no_tumor") for label in real] + [1.0] * 72
+    assert shares[len(real) :].any(axis=(1, 2)).sum() > 36  # three classes of four have a tumour
+    told = load_model(tmp_path / "run").spec.training
+    assert told["guide"] == "phantom"
+    assert told["phantom"]["synthetic_slices"] == 72
+    assert read_recipe(tmp_path / "run") == config
+
+
+def test_on_the_command_line_a_zero_is_a_word(
+    gyrus: Gyrus, tiny_phantom: Path, tiny_split: Path, tmp_path: Path
+) -> None:
+    words = (
+        "train",
+        tiny_phantom,
+        "--split",
+        tiny_split,
+        "--model",
+        "resnet18",
+        "--pretrained",
+        "none",
+        "--size",
+        32,
+        "--epochs",
+        1,
+    )
+    words += ("--guide", "phantom", "--phantoms", 8, "--noise", 0, "--out", tmp_path / "run", "--quiet")
+    assert gyrus(*words).code == 0
+    assert read_recipe(tmp_path / "run").augment == WIDE.model_copy(update={"noise": 0.0})

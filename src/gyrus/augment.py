@@ -57,7 +57,8 @@ STILL = Augment(flip=0, rotate=0, translate=0, scale=0, brightness=0, contrast=0
 """Slices as they are."""
 
 WIDE = Augment(rotate=20, scale=0.2, brightness=0.2, contrast=0.4, bias=0.3, noise=0.06)
-"""Further than by default, so that what tells synthetic slices from real ones tells less (Tobin et al. 2017)."""
+"""Further than by default, so that what tells synthetic slices from real ones tells less (Tobin et al. 2017, domain
+randomization)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

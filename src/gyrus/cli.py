@@ -203,10 +203,14 @@ def train(
         bool, typer.Option("--canonical", help="The form without shortcuts of size, corners and border.")
     ] = False,
     channels: Annotated[int, typer.Option("--channels", help="Of the input: 1 or 3.")] = 3,
-    clahe: Annotated[float, typer.Option("--clahe", help="Share of training slices equalised by CLAHE.")] = 0.0,
-    bias: Annotated[float, typer.Option("--bias", help="Greatest strength of a bias field on training slices.")] = 0.0,
-    noise: Annotated[float, typer.Option("--noise", help="Greatest sigma of noise on training slices.")] = 0.0,
-    peel: Annotated[float, typer.Option("--peel", help="Share of training slices shown without the skull.")] = 0.0,
+    clahe: Annotated[float | None, typer.Option("--clahe", help="Share of training slices equalised by CLAHE.")] = None,
+    bias: Annotated[
+        float | None, typer.Option("--bias", help="Greatest strength of a bias field on training slices.")
+    ] = None,
+    noise: Annotated[float | None, typer.Option("--noise", help="Greatest sigma of noise on training slices.")] = None,
+    peel: Annotated[
+        float | None, typer.Option("--peel", help="Share of training slices shown without the skull.")
+    ] = None,
     optimizer: Annotated[str, typer.Option("--optimizer", help="adamw, adam or sgd.")] = "adamw",
     schedule: Annotated[str, typer.Option("--schedule", help="one-cycle or constant.")] = "one-cycle",
     choose: Annotated[str, typer.Option("--choose", help="Epoch kept: by val loss, accuracy, or last.")] = "loss",
@@ -223,13 +227,14 @@ def train(
     from gyrus.stages import train_folds, train_run
     from gyrus.training import make_config
 
+    changes = {"clahe": clahe, "bias": bias, "noise": noise, "peel": peel}
     config = make_config(
         model=model, pretrained=pretrained, size=size, epochs=epochs, batch_size=batch_size, fuse=fuse, guide=guide,
         guide_weight=guide_weight, phantoms=phantoms, erase=erase, frozen=frozen, head=head, keep_dense=keep_dense,
         dropout=dropout, attention_from=attention_from, optimizer=optimizer, schedule=schedule, choose=choose,
         learning_rate=learning_rate, output_stride=output_stride, truncate=truncate, pooling=pooling, crop=crop,
         fit=fit, canonical=canonical, channels=channels, class_weights=class_weights,
-        augment={k: v for k, v in {"clahe": clahe, "bias": bias, "noise": noise, "peel": peel}.items() if v},
+        augment={k: v for k, v in changes.items() if v is not None},
         label_smoothing=label_smoothing, precision=precision, seed=seed, device=device,
     )  # fmt: skip
     with progress(quiet=quiet) as report:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,8 +30,6 @@ def progress(*, quiet: bool) -> Iterator[Report | None]:
     # By now Lightning is imported where it is needed; its import sets these levels, so it cannot be done earlier.
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    # Lightning calls torch in a way that torch has deprecated; nothing that a user does avoids it.
-    warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning, r"lightning\.")
     screen = console(stderr=True)
     if quiet or not screen.is_terminal:
         yield None

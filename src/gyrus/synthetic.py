@@ -1,4 +1,4 @@
-"""Slices of the phantom that take part in training, for the sake of their outlines: real ones are not looked at."""
+"""Slices of the phantom that take part in training, for the sake of their outlines: no real one is read."""
 
 from __future__ import annotations
 

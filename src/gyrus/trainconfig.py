@@ -44,12 +44,13 @@ class TrainConfig(BaseModel):
             :func:`gyrus.create_model`.
         guide: "none"; or "mask", which adds to the loss how far the map of the true class is from the tumour's outline,
             see :func:`gyrus.guides.mask_loss`. Slices of no_tumor are pulled to an empty map; others without an outline
-            are left alone. Or "phantom", for data without outlines: slices of a phantom take part in the training, and
-            theirs are the outlines; those of the data, if there are any, are not read. See
-            :func:`gyrus.synthetic.joined_by_phantom`. ``augment`` is then :data:`gyrus.augment.WIDE` but for what is
-            given, since synthetic slices are like real ones only where neither is taken too exactly.
+            are left alone. Or "phantom", for data without outlines: slices of a phantom take part in the training, its
+            class weights and figures included, and theirs are the outlines; those of the data, if there are any, are
+            not read. See :func:`gyrus.synthetic.joined_by_phantom`. Of ``augment``, what is not given is then that of
+            :data:`gyrus.augment.WIDE`, since synthetic slices are like real ones where neither is taken too exactly.
         guide_weight: of that loss beside the cross-entropy.
-        phantoms: patients of the phantom, of nine slices each, where ``guide`` is "phantom".
+        phantoms: patients of the phantom, of nine slices each, a quarter of them of each of its four classes, where
+            ``guide`` is "phantom". Patients of a class that the data lacks are left out.
         erase: share of the outlined slices whose tumour is taken out in each epoch and whose class is then no_tumor;
             needs ``guide`` "mask". See :func:`gyrus.erasure.erase`.
         epochs: passes over the training part.
@@ -118,14 +119,14 @@ class TrainConfig(BaseModel):
     def _check(self) -> Self:
         if self.canonical and (self.crop, self.fit) != ("none", "pad"):
             raise ValueError("the canonical form settles crop and fit: leave both out")
-        if self.frozen and self.augment not in (Augment(), STILL):
-            raise ValueError("a frozen network sees each slice once, so augmentation is off: leave augment out")
-        if self.frozen and self.attention_from is not None:
-            raise ValueError("attention that is switched on has to be learned: leave frozen or attention_from out")
         if self.frozen and (self.guide != "none" or self.fuse is not None):
             raise ValueError(
                 "a frozen network's map cannot be guided, nor its features fused: leave guide and fuse out"
             )
+        if self.frozen and self.augment not in (Augment(), STILL):
+            raise ValueError("a frozen network sees each slice once, so augmentation is off: leave augment out")
+        if self.frozen and self.attention_from is not None:
+            raise ValueError("attention that is switched on has to be learned: leave frozen or attention_from out")
         if self.augment.peel and not self.canonical:
             raise ValueError("what is peeled lies outside a fixed oval, which heads fill in the canonical form alone")
         if self.augment.peel and self.guide != "mask":

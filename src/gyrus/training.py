@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from gyrus.artifacts import is_finished, read_json, refuse_existing, write_json, write_manifest
 from gyrus.augment import apply, draw, keep_shown, move
 from gyrus.batches import HEALTHY, Batches, indices_of, outlines_of, stream
+from gyrus.datasets.manifest import PHANTOM_INFO
 from gyrus.devices import has_fast_bf16, pick_device
 from gyrus.epochs import BEST, LAST, Checkpoints, EpochTable, WholeFiles
 from gyrus.errors import InputError
@@ -35,19 +36,8 @@ from gyrus.trainconfig import TrainConfig, make_config
 __all__ = ["CONFIG", "EPOCHS", "SPLIT", "AttentionSwitch", "TrainConfig", "fit", "make_config"]
 
 CONFIG, SPLIT, EPOCHS = "config.json", "split.json", "epochs.csv"
-TOLD = {"seed", "epochs", "learning_rate", "label_smoothing", "class_weights"}
-TOLD |= {
-    "guide",
-    "guide_weight",
-    "phantoms",
-    "erase",
-    "frozen",
-    "optimizer",
-    "schedule",
-    "choose",
-    "dropout",
-    "attention_from",
-}
+TOLD = {"seed", "epochs", "learning_rate", "label_smoothing", "class_weights", "guide", "guide_weight", "erase"}
+TOLD |= {"frozen", "optimizer", "schedule", "choose", "dropout", "attention_from"}
 """What of the recipe the model's own description repeats."""
 
 
@@ -129,6 +119,7 @@ def fit(
                 "record_wise": split.leaks,
                 "epoch": chosen["epoch"],
                 **config.model_dump(include=TOLD),
+                **({"phantom": _phantom_facts(config, len(shown) - len(train))} if config.guide == "phantom" else {}),
                 **({"before": dict(model.spec.training)} if begun is not None else {}),
             },
             "metrics": {k: v for k, v in chosen.items() if k.startswith("val_")},
@@ -252,6 +243,10 @@ def _in_bf16(config: TrainConfig, device: torch.device) -> bool:
 
 def _data_facts(dataset: Dataset) -> dict[str, Any]:
     return {"name": dataset.info.name, "root": str(dataset.root.absolute()), "fingerprint": dataset.fingerprint}
+
+
+def _phantom_facts(config: TrainConfig, slices: int) -> dict[str, Any]:
+    return {"synthetic_slices": slices, "patients": config.phantoms, "licence": PHANTOM_INFO.licence}
 
 
 def _run(task: _Task, config: TrainConfig, device: torch.device, out: Path) -> dict[str, Tensor]:
