@@ -3,10 +3,10 @@
     python champion/measure.py champion-out DATA [--ship]
 
 Reads what ``champion/train.py`` left in its folder; after training anew, remove ``figures.json``, ``board``, ``stress``
-and the folders ``predict`` there. Every figure but
-those of other sources is out of fold: each slice by a model that never saw its person, with temperature, sets, limits
-and the outline's cut fitted on the other folds. Writes ``figures.json`` there; with ``--ship`` the model too, in half
-precision, and its card into ``src/gyrus/shipped/gyrus-base``, and the card into the documentation.
+and the folders ``predict`` there. Every figure but those of other sources is out of fold: each slice by a model that
+never saw its person, with temperature, sets, limits and the outline's cut fitted on the other folds. Writes
+``figures.json`` there; with ``--ship`` the model too, in half precision, and its card into
+``src/gyrus/shipped/gyrus-base``, and the card into the documentation.
 """
 
 from __future__ import annotations
