@@ -28,7 +28,7 @@ FLOORS = (
         "trainconfig",
     },
     {"batches", "exported", "groups", "inference", "study_tables", "synthetic", "tables"},
-    {"drawings", "engines", "joining", "splits"},
+    {"drawings", "engines", "joining", "splits", "teaching"},
     {"audit", "data_verbs", "rundata", "training"},
     {"evaluate", "report", "stages"},
     {"calibrate", "catalogue", "demo", "export", "leaderboard", "stress"},

@@ -117,6 +117,27 @@ def test_tumours_stand_out_from_their_surroundings(phantom: Phantom) -> None:
     assert np.median(seen) > 40
 
 
+def test_varied_gliomas_are_of_every_look_and_nothing_else_changes(tmp_path: Path) -> None:
+    usual, varied = (
+        make_phantom(tmp_path / str(v), patients=40, seed=3, slices_per_plane=1, size=96, varied=v)
+        for v in (False, True)
+    )
+    assert "gliomas" not in json.loads((usual / "dataset.json").read_text())
+    assert json.loads((varied / "dataset.json").read_text())["gliomas"] == "varied"
+    contrast, area = [], []
+    for before, row in zip(_rows(usual), _rows(varied), strict=True):
+        if row["label"] in ("meningioma", "pituitary"):
+            assert (varied / row["file"]).read_bytes() == (usual / before["file"]).read_bytes()
+        if row["label"] == "glioma":
+            image, mask = (np.asarray(Image.open(varied / row[k])) for k in ("file", "mask"))
+            around = ndimage.binary_dilation(mask > 0, iterations=5) & (mask == 0)
+            contrast.append(float(np.median(image[mask > 0])) - float(np.median(image[around])))
+            area.append((mask > 0).mean())
+    assert np.mean(np.asarray(contrast) < -5) > 0.2  # dark
+    assert np.mean(np.asarray(contrast) > 5) > 0.1  # bright
+    assert max(area) > 6 * min(area)
+
+
 def test_a_mirrored_slice_can_be_told(phantom: Phantom) -> None:
     # A linear rule on the odd part (image minus mirror image), fitted to everybody else, tells each patient's side.
     for plane, least in (("axial", 0.9), ("coronal", 0.8)):

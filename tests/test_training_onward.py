@@ -107,6 +107,6 @@ def test_a_fold_that_is_missing_is_named_before_any_training(crossed: Path, tiny
     (tmp_path / "cv").mkdir()
     shutil.copytree(crossed / "first" / "cv" / "fold-1", tmp_path / "cv" / "fold-1")
     again = make_config(**STILL, pretrained=str(tmp_path / "cv"))
-    with pytest.raises(InputError, match="has no run fold-2 to go on from"):
+    with pytest.raises(InputError, match="has no finished run fold-2, which this fold needs"):
         train_folds(tiny_phantom, crossed / "folds", again, tmp_path / "out")
     assert not (tmp_path / "out").exists()

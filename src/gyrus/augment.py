@@ -56,10 +56,6 @@ _OVAL = 1 / 1.1  # of the side: where the head's box ends in the canonical form
 STILL = Augment(flip=0, rotate=0, translate=0, scale=0, brightness=0, contrast=0, clahe=0)
 """Slices as they are."""
 
-WIDE = Augment(rotate=20, scale=0.2, brightness=0.2, contrast=0.4, bias=0.3, noise=0.06)
-"""Further than by default, so that what tells synthetic slices from real ones tells less (Tobin et al. 2017, domain
-randomization)."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AugmentParams:

@@ -253,19 +253,24 @@ def _for_use(runs: Sequence[Fold], cross: tuple[Fold, ...]) -> tuple[Fold, ...]:
     return cross
 
 
+_OTHERS = {"before": "pretrained", "teacher": "guide"}
+"""Where a model's description tells of a model it came from, and the field of the recipe that names that one's path."""
+
+
 def _recipe(run: Path) -> dict[str, Any]:
-    """Return what a run was trained with, and what its description says of runs that it went on from.
+    """Return what a run was trained with, and what its description says of models that it came from.
 
     Seeds, persons and the epoch that was kept are left out.
     """
     recipe = read_recipe(run).model_dump(exclude={"seed", "device"})
-    before = read_json(run / TRAINED / SPEC, "a model's description")["training"].get("before")
-    return recipe if before is None else recipe | {"pretrained": _earlier(before)}
+    told = read_json(run / TRAINED / SPEC, "a model's description")["training"]
+    made = {"synthetic": told["synthetic"]} if "synthetic" in told else {}
+    return recipe | made | {field: _earlier(told[name]) for name, field in _OTHERS.items() if name in told}
 
 
 def _earlier(training: dict[str, Any]) -> dict[str, Any]:
     kept = {k: v for k, v in training.items() if k not in {"seed", "split", "epoch"}}
-    return kept | {"before": _earlier(kept["before"])} if "before" in kept else kept
+    return kept | {name: _earlier(kept[name]) for name in _OTHERS if name in kept}
 
 
 def _of_same_recipe(one: Fold, others: Sequence[Fold]) -> None:

@@ -182,10 +182,12 @@ def train(
         int | None, typer.Option("--fuse", help="Channels of a last map fused from strides 8, 16 and 32.")
     ] = None,
     guide: Annotated[
-        str, typer.Option("--guide", help="Of the class map: none; mask, by outlines; phantom, by synthetic ones.")
+        str, typer.Option("--guide", help="Of the class map: none; mask, by outlines; or a trained run, by its maps.")
     ] = "none",
+    synthetic: Annotated[
+        str | None, typer.Option("--synthetic", help="A phantom whose slices take part, with their outlines.")
+    ] = None,
     guide_weight: Annotated[float, typer.Option("--guide-weight", help="Beside the classification loss.")] = 1.0,
-    phantoms: Annotated[int, typer.Option("--phantoms", help="Synthetic patients that guide.")] = 120,
     erase: Annotated[
         float, typer.Option("--erase", help="Share of outlined slices shown as no_tumor, the tumour filled in.")
     ] = 0.0,
@@ -204,6 +206,16 @@ def train(
     ] = False,
     channels: Annotated[int, typer.Option("--channels", help="Of the input: 1 or 3.")] = 3,
     clahe: Annotated[float | None, typer.Option("--clahe", help="Share of training slices equalised by CLAHE.")] = None,
+    rotate: Annotated[
+        float | None, typer.Option("--rotate", help="Greatest turn of a training slice, in degrees.")
+    ] = None,
+    scale: Annotated[float | None, typer.Option("--scale", help="Greatest relative change of its size.")] = None,
+    brightness: Annotated[
+        float | None, typer.Option("--brightness", help="Greatest change of its brightness, white being 1.")
+    ] = None,
+    contrast: Annotated[
+        float | None, typer.Option("--contrast", help="Greatest relative change of its contrast.")
+    ] = None,
     bias: Annotated[
         float | None, typer.Option("--bias", help="Greatest strength of a bias field on training slices.")
     ] = None,
@@ -227,10 +239,11 @@ def train(
     from gyrus.stages import train_folds, train_run
     from gyrus.training import make_config
 
-    changes = {"clahe": clahe, "bias": bias, "noise": noise, "peel": peel}
+    changes = {"rotate": rotate, "scale": scale, "brightness": brightness, "contrast": contrast}
+    changes |= {"clahe": clahe, "bias": bias, "noise": noise, "peel": peel}
     config = make_config(
         model=model, pretrained=pretrained, size=size, epochs=epochs, batch_size=batch_size, fuse=fuse, guide=guide,
-        guide_weight=guide_weight, phantoms=phantoms, erase=erase, frozen=frozen, head=head, keep_dense=keep_dense,
+        synthetic=synthetic, guide_weight=guide_weight, erase=erase, frozen=frozen, head=head, keep_dense=keep_dense,
         dropout=dropout, attention_from=attention_from, optimizer=optimizer, schedule=schedule, choose=choose,
         learning_rate=learning_rate, output_stride=output_stride, truncate=truncate, pooling=pooling, crop=crop,
         fit=fit, canonical=canonical, channels=channels, class_weights=class_weights,

@@ -36,6 +36,7 @@ def data_phantom(
     patients: Annotated[int, typer.Option("--patients", help="How many, at least 8.")] = 60,
     slices_per_plane: Annotated[int, typer.Option("--slices-per-plane", help="Per patient and plane.")] = 3,
     size: Annotated[int, typer.Option("--size", help="Side of the slices in pixels.")] = 192,
+    varied: Annotated[bool, typer.Option("--varied", help="Gliomas of every look, not rings alone.")] = False,
     seed: Seed = 0,
     json: Json = False,
     quiet: Quiet = False,
@@ -44,7 +45,8 @@ def data_phantom(
     from gyrus.datasets.describe import describe
     from gyrus.phantom import make_phantom
 
-    value = describe(make_phantom(out, patients=patients, seed=seed, slices_per_plane=slices_per_plane, size=size))
+    made = make_phantom(out, patients=patients, seed=seed, slices_per_plane=slices_per_plane, size=size, varied=varied)
+    value = describe(made)
     show(value, as_json=json, quiet=quiet, tables=tables.dataset(value))
 
 

@@ -31,7 +31,7 @@ from gyrus.records import Record
 from gyrus.refusal import Observed, Place, answers
 
 SCHEMA = "gyrus.export/1"
-DESCRIPTION, REFERENCE = "export.json", f"{UPRIGHT}.safetensors"
+DESCRIPTION, UPRIGHT_FILE = "export.json", f"{UPRIGHT}.safetensors"
 GRAPHS = {"onnx": "model.onnx", "openvino": "model.xml"}
 BATCH = 8
 """Slices per pass: a network on the CPU gains nothing from more, and whole images are kept for each."""
@@ -164,7 +164,7 @@ class Exported:
         path = folder / GRAPHS[description.engine]
         reference: Reference = {}
         if description.calibration is not None:
-            reference = load_arrays((folder / REFERENCE).read_bytes())
+            reference = load_arrays((folder / UPRIGHT_FILE).read_bytes())
         return cls(description, start(path, description, threads or _usable_threads()), reference)
 
     @property
@@ -346,7 +346,7 @@ def _read(folder: Path) -> Description:
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise InputError(f"{path}: {where}: {error.errors()[0]['msg']}: restore the file as it was exported") from None
-    for name in (GRAPHS[description.engine], *([REFERENCE] if description.calibration else [])):
+    for name in (GRAPHS[description.engine], *([UPRIGHT_FILE] if description.calibration else [])):
         if name not in description.files:
             raise InputError(f"{path} names no {name} among its files: export the model again, by this gyrus")
     return description

@@ -60,7 +60,8 @@ def train_folds(
     Args:
         data: the dataset the splits were made for.
         splits: a folder of splits.
-        config: the recipe of every run; where ``pretrained`` is a folder of runs, each goes on from that of its name.
+        config: the recipe of every run; where ``pretrained`` or ``guide`` is a folder of runs, each
+            takes that of its name.
         out: the folder of the runs.
         resume: leave finished runs as they are, and continue the unfinished one.
         progress: called after each step.
@@ -76,14 +77,10 @@ def train_folds(
         raise InputError(f"{splits} holds no split: make them with `gyrus split --folds`")
     if not resume:
         refuse_existing(out)
-    runs, begun = [], config.begun
-    each = begun is not None and any((begun / file.stem).is_dir() for file in files)
-    missing = next((f.stem for f in files if each and begun and not (begun / f.stem).is_dir()), None)
-    if missing:
-        raise InputError(f"{begun} has no run {missing} to go on from: train it first")
-    for file in files:
+    recipes = _recipes(config, [file.stem for file in files])
+    runs = []
+    for file, recipe in zip(files, recipes, strict=True):
         run = out / file.stem
-        recipe = config.model_copy(update={"pretrained": str(begun / file.stem)}) if each and begun else config
         if not is_finished(run):
             runs.append(train_run(data, file, recipe, run, resume=run.exists(), progress=progress))
             continue
@@ -91,6 +88,17 @@ def train_folds(
             raise InputError(f"{run} was trained with another split or recipe: choose another --out, or remove it")
         runs.append(_finished(run))
     return {"schema": "gyrus.trainings/1", "runs": runs}
+
+
+def _recipes(config: TrainConfig, names: Sequence[str]) -> list[TrainConfig]:
+    """Return the recipe of each fold: what is a folder of runs becomes the one run of its name."""
+    given = {"pretrained": config.begun, "guide": config.teacher}
+    folders = {k: p for k, p in given.items() if p is not None and any((p / name).is_dir() for name in names)}
+    for folder in folders.values():
+        missing = next((name for name in names if not is_finished(folder / name)), None)
+        if missing:
+            raise InputError(f"{folder} has no finished run {missing}, which this fold needs: train it first")
+    return [config.model_copy(update={k: str(p / name) for k, p in folders.items()}) for name in names]
 
 
 def _finished(run: Path) -> dict[str, Any]:

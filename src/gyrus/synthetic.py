@@ -1,47 +1,63 @@
-"""Slices of the phantom that take part in training, for the sake of their outlines: no real one is read."""
+"""Slices of a phantom that take part in a training."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
+from gyrus.artifacts import read_json
 from gyrus.datasets import open_dataset
+from gyrus.datasets.manifest import PHANTOM_INFO
 from gyrus.errors import InputError
-from gyrus.phantom import make_phantom
-from gyrus.phantom.tumours import CLASSES, NO_TUMOR
-from gyrus.records import Record
+from gyrus.phantom.tumours import NO_TUMOR
+from gyrus.records import Dataset
 
 
-@contextmanager
-def joined_by_phantom(
-    records: Sequence[Record], classes: Sequence[str], patients: int, seed: int
-) -> Iterator[list[Record]]:
-    """Yield the records without their outlines, and after them slices of a phantom, whose files last as long.
+def synthetic_slices(folder: Path, classes: Sequence[str], beside: Dataset) -> Dataset:
+    """Return the slices of a phantom that are of these classes.
 
-    Those of the phantom whose class is none of ``classes`` are left out. Its patients are others than those of
-    ``gyrus data phantom`` with the same seed, since people train on that as well.
+    Only a phantom is taken: other people's slices may be copies of those that a split holds back, which
+    ``gyrus data join`` looks for before there is a split. Nor is one of the seed of the data itself, since its patients
+    are the same.
 
     Args:
-        records: real slices.
-        classes: that a model is trained for.
-        patients: of the phantom, at least 8.
-        seed: what they depend on.
+        folder: as ``gyrus data phantom`` wrote it.
+        classes: that a model is trained for; the other slices are left out.
+        beside: the dataset that the model is trained on.
 
     Raises:
-        InputError: the phantom has no tumour of these classes.
+        InputError: the folder is no phantom, it is the data's own, or it has no tumour of these classes.
     """
-    if not set(classes) & {*CLASSES} - {NO_TUMOR}:
+    dataset = open_dataset(folder)
+    if dataset.info.name != PHANTOM_INFO.name:
         raise InputError(
-            f"the phantom's tumours are {', '.join(c for c in CLASSES if c != NO_TUMOR)}, the data's classes "
-            f"{', '.join(classes)}: leave --guide phantom out"
+            f"{folder} is no phantom, so its people may be among those that the split holds back: join the data first "
+            "(gyrus data join), then split"
         )
-    own = int(np.random.SeedSequence((seed, 4)).generate_state(1)[0])
-    with tempfile.TemporaryDirectory() as scratch:
-        made = open_dataset(make_phantom(Path(scratch) / "phantom", patients=patients, seed=own))
-        taken = [r for r in made if r.label in classes]
-        yield [*(replace(r, mask=None) for r in records), *taken]
+    if beside.info.name == PHANTOM_INFO.name and _seed(dataset) == _seed(beside):
+        raise InputError(
+            f"{folder} has the same patients as {beside.root}, some of whom the split holds back: make another with "
+            "gyrus data phantom --seed"
+        )
+    taken = [r.id for r in dataset if r.label in classes]
+    if not {r.label for r in dataset} & {*classes} - {NO_TUMOR}:
+        raise InputError(
+            f"the phantom {folder} has no tumour of the data's classes, {', '.join(classes)}: leave it out"
+        )
+    return dataset.select(taken)
+
+
+def synthetic_facts(made: Dataset) -> dict[str, Any]:
+    """Return what a trained model tells of the synthetic slices that it learned from."""
+    patients = {r.patient for r in made}
+    return {
+        "fingerprint": made.fingerprint,
+        "slices": len(made),
+        "patients": len(patients),
+        "licence": made.info.licence,
+    }
+
+
+def _seed(phantom: Dataset) -> int:
+    return int(read_json(phantom.root / "dataset.json", "a phantom's description")["seed"])

@@ -145,6 +145,19 @@ def maximum_level(values: NDArray[np.float32], fraction: float) -> float:
     return fraction * top if top > 0 else np.nan
 
 
+def rise_level(values: NDArray[np.float32], fraction: float) -> float:
+    """Return the level at the given fraction of the way from the median to the greatest value; NaN for a blank map.
+
+    The median stands for the background, which is most of a map; unlike a fraction of the maximum this asks nothing of
+    the map's zero, which of logits means little.
+    """
+    if values[0] == values[-1]:
+        return np.nan
+    n, top = len(values), float(values[-1])
+    median = (float(values[(n - 1) // 2]) + float(values[n // 2])) / 2
+    return median + fraction * (top - median)
+
+
 def otsu_level(values: NDArray[np.float32], _: float = 0.0) -> float:
     """Return the level that maximises the variance between the two classes it makes (Otsu 1979, eq. 18).
 
@@ -205,6 +218,19 @@ RULES: dict[str, Rule] = {
             True,
             maximum_level,
             (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+        ),
+        Rule(
+            "rise",
+            "fraction of the rise from median to maximum",
+            "values >= median + p (max - median)",
+            "-",
+            _NOTHING,
+            0.5,
+            0.0,
+            1.0,
+            True,
+            rise_level,
+            (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
         ),
         Rule(
             "otsu",

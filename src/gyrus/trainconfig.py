@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gyrus.augment import STILL, WIDE, Augment
+from gyrus.augment import STILL, Augment
 from gyrus.epochs import Choice
 from gyrus.errors import InputError
 from gyrus.models.registry import SOURCES, describe, normalisation
 from gyrus.models.spec import Head, Pooling
 from gyrus.preprocess import Preprocess
+
+GUIDES = ("none", "mask")
+"""What ``guide`` may say but for the path of a model."""
 
 
 class TrainConfig(BaseModel):
@@ -44,13 +46,12 @@ class TrainConfig(BaseModel):
             :func:`gyrus.create_model`.
         guide: "none"; or "mask", which adds to the loss how far the map of the true class is from the tumour's outline,
             see :func:`gyrus.guides.mask_loss`. Slices of no_tumor are pulled to an empty map; others without an outline
-            are left alone. Or "phantom", for data without outlines: slices of a phantom take part in the training, its
-            class weights and figures included, and theirs are the outlines; those of the data, if there are any, are
-            not read. See :func:`gyrus.synthetic.joined_by_phantom`. Of ``augment``, what is not given is then that of
-            :data:`gyrus.augment.WIDE`, since synthetic slices are like real ones where neither is taken too exactly.
+            are left alone. Or the path of a trained model, whose maps then stand in for outlines, and those of the
+            data, if there are any, are not read: see :func:`gyrus.teaching.taught_outlines`. A run on the same data
+            that learned from persons whom the split holds back is refused.
+        synthetic: the folder of a phantom, whose slices take part in the training, its class weights and figures
+            included; their outlines guide wherever anything guides. None is none.
         guide_weight: of that loss beside the cross-entropy.
-        phantoms: patients of the phantom, of nine slices each, a quarter of them of each of its four classes, where
-            ``guide`` is "phantom". Patients of a class that the data lacks are left out.
         erase: share of the outlined slices whose tumour is taken out in each epoch and whose class is then no_tumor;
             needs ``guide`` "mask". See :func:`gyrus.erasure.erase`.
         epochs: passes over the training part.
@@ -88,9 +89,9 @@ class TrainConfig(BaseModel):
     output_stride: Literal[8, 16, 32] | None = None
     truncate: bool = False
     fuse: int | None = Field(default=None, ge=8, le=1024)
-    guide: Literal["none", "mask", "phantom"] = "none"
+    guide: str = Field(default="none", min_length=1)
+    synthetic: str | None = Field(default=None, min_length=1)
     guide_weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    phantoms: int = Field(default=120, ge=8)
     erase: float = Field(default=0.0, ge=0, le=0.5)
     epochs: int = Field(default=8, ge=1)
     batch_size: int = Field(default=32, ge=2)
@@ -105,15 +106,6 @@ class TrainConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _widen(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and values.get("guide") == "phantom":
-            given = values.get("augment", {})
-            if isinstance(given, Mapping):
-                return {**values, "augment": WIDE.model_dump() | dict(given)}
-        return values
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -140,6 +132,11 @@ class TrainConfig(BaseModel):
         """The trained model, the run, or the folder of runs training goes on from; None where weights are named."""
         place = Path(self.pretrained)
         return place if self.pretrained not in SOURCES and place.is_dir() else None
+
+    @property
+    def teacher(self) -> Path | None:
+        """The trained model, the run, or the folder of runs whose maps guide; None where none does."""
+        return None if self.guide in GUIDES else Path(self.guide)
 
     def preprocess(self) -> Preprocess:
         """Return how slices become input, as the architecture's weights expect it."""

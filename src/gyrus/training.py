@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,8 +17,7 @@ from torch import Tensor, nn
 
 from gyrus.artifacts import is_finished, read_json, refuse_existing, write_json, write_manifest
 from gyrus.augment import apply, draw, keep_shown, move
-from gyrus.batches import HEALTHY, Batches, indices_of, outlines_of, stream
-from gyrus.datasets.manifest import PHANTOM_INFO
+from gyrus.batches import HEALTHY, Batches, indices_of, stream
 from gyrus.devices import has_fast_bf16, pick_device
 from gyrus.epochs import BEST, LAST, Checkpoints, EpochTable, WholeFiles
 from gyrus.errors import InputError
@@ -30,13 +28,14 @@ from gyrus.models import Classifier, create_model, load_model, save_model
 from gyrus.models.attention import CamAttention
 from gyrus.records import Dataset, Record
 from gyrus.splits import Split
-from gyrus.synthetic import joined_by_phantom
+from gyrus.synthetic import synthetic_facts, synthetic_slices
+from gyrus.teaching import find_teacher, guiding_outlines, teacher_facts
 from gyrus.trainconfig import TrainConfig, make_config
 
 __all__ = ["CONFIG", "EPOCHS", "SPLIT", "AttentionSwitch", "TrainConfig", "fit", "make_config"]
 
 CONFIG, SPLIT, EPOCHS = "config.json", "split.json", "epochs.csv"
-TOLD = {"seed", "epochs", "learning_rate", "label_smoothing", "class_weights", "guide", "guide_weight", "erase"}
+TOLD = {"seed", "epochs", "learning_rate", "label_smoothing", "class_weights", "guide_weight", "erase"}
 TOLD |= {"frozen", "optimizer", "schedule", "choose", "dropout", "attention_from"}
 """What of the recipe the model's own description repeats."""
 
@@ -81,8 +80,11 @@ def fit(
     if config.erase and HEALTHY not in classes:
         raise InputError(f"the train part lacks {HEALTHY}, the class of a slice without its tumour: leave --erase out")
     begun = config.begun
-    if begun is not None:
-        _require_unseen(begun, split)
+    teacher = find_teacher(config, classes)
+    for learned in (begun, config.teacher):
+        if learned is not None:
+            _require_unseen(learned, split)
+    made = synthetic_slices(Path(config.synthetic), classes, dataset) if config.synthetic else None
     model = _make_model(config, classes, begun)
 
     def part(records: Sequence[Record], name: str) -> Batches:
@@ -94,14 +96,14 @@ def fit(
             )  # fmt: skip
         else:
             inputs = load_slices(records, model.spec.preprocess, what=f"reading {name}", progress=progress)
-        guided = config.guide != "none" and name == "train"
-        outlines = outlines_of(records, model.spec.preprocess) if guided else None
-        healthy = classes.index(HEALTHY) if HEALTHY in classes else None
-        return Batches(inputs, indices_of(records, classes), config, outlines, healthy)
+        return Batches(inputs, indices_of(records, classes), config)
 
-    phantoms = joined_by_phantom(train, classes, config.phantoms, config.seed) if config.guide == "phantom" else None
-    with phantoms or nullcontext(train) as shown:
-        task = _Task(model, config, part(shown, "train"), part(val, "val"), progress)
+    batches = part([*train, *(made or ())], "train")
+    batches.outlines = guiding_outlines(
+        config, teacher, train, made.records if made else (), model.spec.preprocess, progress
+    )
+    batches.healthy = classes.index(HEALTHY) if HEALTHY in classes else None
+    task = _Task(model, config, batches, part(val, "val"), progress)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / SPLIT).exists():
         split.save(out / SPLIT)
@@ -119,7 +121,9 @@ def fit(
                 "record_wise": split.leaks,
                 "epoch": chosen["epoch"],
                 **config.model_dump(include=TOLD),
-                **({"phantom": _phantom_facts(config, len(shown) - len(train))} if config.guide == "phantom" else {}),
+                "guide": "model" if teacher else config.guide,
+                **({"synthetic": synthetic_facts(made)} if made else {}),
+                **({"teacher": teacher_facts(teacher)} if teacher else {}),
                 **({"before": dict(model.spec.training)} if begun is not None else {}),
             },
             "metrics": {k: v for k, v in chosen.items() if k.startswith("val_")},
@@ -136,7 +140,8 @@ def fit(
 
 def read_recipe(run: Path) -> TrainConfig:
     """Return what a run is trained with; of one by an older gyrus, with what that did where it knew no other way."""
-    return TrainConfig.model_validate(read_json(run / CONFIG, "a training recipe"))
+    told = read_json(run / CONFIG, "a training recipe")
+    return make_config(**{k: v for k, v in told.items() if k != "phantoms"})  # which runs drew by themselves once
 
 
 def _claim(out: Path, config: TrainConfig, split: Split, resume: bool) -> None:
@@ -166,7 +171,7 @@ def _require_known(records: Sequence[Record], classes: tuple[str, ...]) -> None:
 
 
 def _require_unseen(run: Path, split: Split) -> None:
-    """Refuse to go on from a run that learned from, or was chosen on, what this split holds back.
+    """Refuse to go on from, or be guided by, a run that learned from, or was chosen on, what this split holds back.
 
     It can be told of a run on the same data, whose split lies with it.
     """
@@ -182,7 +187,7 @@ def _require_unseen(run: Path, split: Split) -> None:
     if leaked:
         raise InputError(
             f"{run} has learned from {min(leaked)!r}, which this split holds back, and {len(leaked) - 1} more: "
-            "go on from a run of the same split"
+            "take a run of the same split"
         )
 
 
@@ -243,10 +248,6 @@ def _in_bf16(config: TrainConfig, device: torch.device) -> bool:
 
 def _data_facts(dataset: Dataset) -> dict[str, Any]:
     return {"name": dataset.info.name, "root": str(dataset.root.absolute()), "fingerprint": dataset.fingerprint}
-
-
-def _phantom_facts(config: TrainConfig, slices: int) -> dict[str, Any]:
-    return {"synthetic_slices": slices, "patients": config.phantoms, "licence": PHANTOM_INFO.licence}
 
 
 def _run(task: _Task, config: TrainConfig, device: torch.device, out: Path) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from gyrus.export.int8 import quantise
 from gyrus.export.parity import Parity, compare
 from gyrus.exported import (
     GRAPHS,
-    REFERENCE,
+    UPRIGHT_FILE,
     Description,
     Exported,
     graph_input,
@@ -180,8 +180,8 @@ def install(source: Path, folder: Path, description: Description, reference: Ref
         openvino.save_model(openvino.Core().read_model(source), graph, compress_to_fp16=False)
     written = [graph, *([graph.with_suffix(".bin")] if description.engine == "openvino" else [])]
     if description.calibration is not None:
-        (folder / REFERENCE).write_bytes(save_arrays({UPRIGHT: np.ascontiguousarray(reference[UPRIGHT])}))
-        written.append(folder / REFERENCE)
+        (folder / UPRIGHT_FILE).write_bytes(save_arrays({UPRIGHT: np.ascontiguousarray(reference[UPRIGHT])}))
+        written.append(folder / UPRIGHT_FILE)
     hashed = description.model_copy(update={"files": {p.name: sha256(p) for p in written}})
     hashed.save(folder)
     return hashed

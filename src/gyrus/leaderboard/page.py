@@ -46,6 +46,7 @@ _NAMES = {
 _CUTS = {
     "percentile": "{}th percentile",
     "maximum": "{} of the maximum",
+    "rise": "{} of the rise from the median",
     "otsu": "Otsu\N{RIGHT SINGLE QUOTATION MARK}s level",
     "sigma": "mean + {} SD",
     "value": "above {}",

@@ -28,6 +28,7 @@ class Atlas:
         head: (X, Y, Z, 6) float32; see :mod:`gyrus.phantom.head` for the channels.
         noise: (64, 64, 64, 4) float32, smooth periodic noise of unit variance.
         white: (N, 3) float32, points deep in the cerebral white matter, in mm.
+        lobes: (N, 3) float32, points of the hemispheres' grey and white matter a little below the hull, in mm.
         surface: (N, 3) float32, points on the hull of the brain above the skull base, in mm.
     """
 
@@ -37,6 +38,7 @@ class Atlas:
     head: Floats
     noise: Floats
     white: Floats
+    lobes: Floats
     surface: Floats
 
     def sample_brain(self, points: Floats) -> Floats:
@@ -87,6 +89,7 @@ def build_atlas() -> Atlas:
         head=head,
         noise=noise,
         white=_white_points(grid, white, hull),
+        lobes=_lobe_points(grid, grey + white, hull),
         surface=_surface_points(hull),
     )
 
@@ -132,13 +135,26 @@ def _refined(coarse: Grid, field: Floats) -> Floats:
 
 def _white_points(grid: Grid, white: Floats, hull: Floats) -> Floats:
     """Return points of the hemispheres' white matter where a glioma may start."""
-    step = 3
-    index = np.argwhere(white[::step, ::step, ::step] > 0.85) * step
-    points = np.asarray(index + np.asarray(grid.origin), np.float32)
-    depth = trilinear(hull[..., None], _HEAD.voxels(points))[:, 0]
+    points, depth = _points(grid, white > 0.85, hull)
     x, y, z = points.T
     lobes = (np.abs(x) > 15) & (z > -24) & ~((y < -38) & (z < 4))
     return np.asarray(points[lobes & (depth < -11)], np.float32)
+
+
+def _lobe_points(grid: Grid, tissue: Floats, hull: Floats) -> Floats:
+    """Return points anywhere in the hemispheres, the cortex and the temporal lobes included."""
+    points, depth = _points(grid, tissue > 0.7, hull)
+    x, y, z = points.T
+    lobes = (np.abs(x) > 6) & (z > -40) & ~((y < -38) & (z < -8))
+    return np.asarray(points[lobes & (depth < -5)], np.float32)
+
+
+def _points(grid: Grid, where: NDArray[np.bool_], hull: Floats) -> tuple[Floats, Floats]:
+    """Return every third point in mm of where something holds, (N, 3), and its distance outside the hull, (N,)."""
+    step = 3
+    index = np.argwhere(where[::step, ::step, ::step]) * step
+    points = np.asarray(index + np.asarray(grid.origin), np.float32)
+    return points, trilinear(hull[..., None], _HEAD.voxels(points))[:, 0]
 
 
 def _surface_points(hull: Floats) -> Floats:

@@ -35,6 +35,7 @@ class Tumour:
         rim: thickness of the ring in mm.
         oedema: reach of the oedema in mm; 0 for none.
         push: how strongly the surroundings are displaced, 0 to 1.
+        patches: noise above which it enhances, where it does so in patches; None enhances all alike.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Tumour:
     rim: float
     oedema: float
     push: float
+    patches: float | None = None
 
     def displaced(self, points: NDArray[np.float64], freedom: Floats) -> NDArray[np.float64]:
         """Return where the tissue now at ``points`` was before the tumour grew.
@@ -103,13 +105,24 @@ class Tumour:
             depth = -d - self.rim * (1 + 0.45 * noise[:, 2])
             core = self.core * (1 + 0.15 * noise[:, 3])
             body = mix(np.asarray(body, np.float32), core, soft_step(np.asarray(depth, np.float32), 0.0, 2.2))
+        if self.patches is not None:
+            spots = soft_step(np.asarray(noise[:, 0] + 0.4 * noise[:, 3], np.float32), self.patches, 0.8)
+            body = mix(image * np.float32(0.7), body, spots)
         return mix(image, body, soft_step(-d, 0.0, 1.4))
 
 
-def draw_tumour(atlas: Atlas, patient: Patient, kind: str, rng: np.random.Generator) -> Tumour:
-    """Draw a tumour of one kind; its place, size, shape and enhancement vary."""
+def draw_tumour(atlas: Atlas, patient: Patient, kind: str, rng: np.random.Generator, *, varied: bool = False) -> Tumour:
+    """Draw a tumour of one kind; its place, size, shape and enhancement vary.
+
+    Args:
+        atlas: where it can grow.
+        patient: in whom.
+        kind: its class.
+        rng: what it depends on.
+        varied: let gliomas also be small or large, dark without enhancement, or patchy, and reach the cortex.
+    """
     if kind == GLIOMA:
-        return _glioma(atlas, patient, rng)
+        return _varied_glioma(atlas, patient, rng) if varied else _glioma(atlas, patient, rng)
     if kind == MENINGIOMA:
         return _meningioma(atlas, patient, rng)
     return _pituitary(atlas, patient, rng)
@@ -139,6 +152,40 @@ def _glioma(atlas: Atlas, patient: Patient, rng: np.random.Generator) -> Tumour:
         rim=rng.uniform(2.6, 5.4) if strong else rng.uniform(1.8, 3.0),
         oedema=rng.uniform(6.0, 18.0),
         push=rng.uniform(0.15, 0.4),
+    )
+
+
+def _varied_glioma(atlas: Atlas, patient: Patient, rng: np.random.Generator) -> Tumour:
+    """Draw a glioma of any grade: 2 in 5 a ring, 3 in 10 dark throughout, 3 in 10 enhancing in patches."""
+    pool = atlas.white if rng.random() < 0.6 else atlas.lobes
+    start = pool[rng.integers(len(pool))].astype(np.float64)
+    axes, radius = _shape(rng, rng.uniform(8.0, 30.0), 0.18)
+    look = rng.random()
+    core, rim, patches, oedema = None, 0.0, None, rng.uniform(3.0, 18.0)
+    if look < 0.4:
+        strong = rng.random() < 0.72
+        level = rng.uniform(0.72, 1.05) if strong else rng.uniform(0.55, 0.68)
+        core = rng.uniform(0.12, 0.32)
+        rim = radius * (rng.uniform(0.12, 0.4) if strong else rng.uniform(0.08, 0.2))
+    elif look < 0.7:
+        level = patient.scan.white * rng.uniform(0.42, 0.8)
+        oedema = rng.uniform(0.0, 6.0) if rng.random() < 0.5 else 0.0
+    else:
+        level, patches = rng.uniform(0.6, 1.0), rng.uniform(-0.5, 0.9)
+    return Tumour(
+        kind=GLIOMA,
+        centre=centre_in_patient(atlas, patient, start, 0.0),
+        axes=axes,
+        radius=radius,
+        rough=rng.uniform(0.12, 0.28),
+        noise_scale=radius * rng.uniform(0.18, 0.30),
+        offset=rng.uniform(0, 64, 3),
+        level=level,
+        core=core,
+        rim=rim,
+        oedema=oedema,
+        push=rng.uniform(0.15, 0.45),
+        patches=patches,
     )
 
 

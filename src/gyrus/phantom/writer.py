@@ -41,7 +41,9 @@ class _Slice:
     mask: NDArray[np.bool_]
 
 
-def make_phantom(out: Path, *, patients: int = 60, seed: int = 0, slices_per_plane: int = 3, size: int = 192) -> Path:
+def make_phantom(
+    out: Path, *, patients: int = 60, seed: int = 0, slices_per_plane: int = 3, size: int = 192, varied: bool = False
+) -> Path:
     """Write a deterministic synthetic dataset that looks like T1 contrast-enhanced brain MRI.
 
     Anatomy is the MNI152 template bundled with nilearn, warped differently for each patient, inside a drawn head;
@@ -62,6 +64,8 @@ def make_phantom(out: Path, *, patients: int = 60, seed: int = 0, slices_per_pla
         seed: any non-negative integer; the same arguments give the same bytes.
         slices_per_plane: slices per patient in each of the three planes, at least 1.
         size: pixels per edge, at least 64.
+        varied: let gliomas differ as much as real ones, which is worth more to learn from, and harder: see
+            :func:`gyrus.phantom.tumours.draw_tumour`. Otherwise all of them are rings inside the white matter.
 
     Returns:
         ``out``.
@@ -74,7 +78,7 @@ def make_phantom(out: Path, *, patients: int = 60, seed: int = 0, slices_per_pla
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        _write(draft, patients, seed, slices_per_plane, size)
+        _write(draft, patients, seed, slices_per_plane, size, varied)
         draft.chmod(0o755)  # mkdtemp makes private folders; the dataset is an ordinary one
         if out.exists():
             out.rmdir()
@@ -100,14 +104,14 @@ def _check(out: Path, patients: int, seed: int, slices_per_plane: int, size: int
         raise InputError(f"{out} is not empty; name a new folder, or empty this one first")
 
 
-def _write(draft: Path, patients: int, seed: int, slices_per_plane: int, size: int) -> None:
+def _write(draft: Path, patients: int, seed: int, slices_per_plane: int, size: int, varied: bool) -> None:
     from PIL import Image
 
     (draft / "images").mkdir()
     (draft / "masks").mkdir()
     atlas = build_atlas()
     rows = []
-    make = partial(_patient_slices, atlas, seed=seed, slices_per_plane=slices_per_plane, size=size)
+    make = partial(_patient_slices, atlas, seed=seed, slices_per_plane=slices_per_plane, size=size, varied=varied)
     with ThreadPoolExecutor(_THREADS) as pool:  # patients are independent, and numpy and scipy release the lock
         for finished in pool.map(lambda k: list(make(k)), range(patients)):
             for s in finished:
@@ -129,6 +133,7 @@ def _write(draft: Path, patients: int, seed: int, slices_per_plane: int, size: i
         "slices_per_plane": slices_per_plane,
         "size": size,
         "spacing_mm": FIELD_OF_VIEW / size,
+        **({"gliomas": "varied"} if varied else {}),
     }
     (draft / "dataset.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
@@ -139,14 +144,16 @@ def patient_label(seed: int, number: int) -> str:
     return CLASSES[rng.permutation(len(CLASSES))[number % len(CLASSES)]]
 
 
-def _patient_slices(atlas: Atlas, number: int, *, seed: int, slices_per_plane: int, size: int) -> Iterator[_Slice]:
+def _patient_slices(
+    atlas: Atlas, number: int, *, seed: int, slices_per_plane: int, size: int, varied: bool
+) -> Iterator[_Slice]:
     """Yield one patient's slices."""
     shape, growth, scanner = (np.random.default_rng(s) for s in np.random.SeedSequence([seed, 2, number]).spawn(3))
     label = patient_label(seed, number)
     patient = draw_patient(shape)
     # A healthy patient is cut where a tumour of some kind could have been, so that the level gives nothing away.
     kind = label if label != NO_TUMOR else str(growth.choice(CLASSES[:3]))
-    tumour = draw_tumour(atlas, patient, kind, growth)
+    tumour = draw_tumour(atlas, patient, kind, growth, varied=varied)
     name = f"P{number:03d}"
     for plane in PLANES:
         for i, cut in enumerate(_cuts(atlas, patient, tumour, plane, slices_per_plane, size, growth)):
