@@ -26,9 +26,9 @@ def above(level: float) -> np.ndarray:
         ("maximum:0.5", MAP >= 3.5),
         ("maximum:0", MAP >= 0),
         ("maximum", MAP >= 3.5),
-        ("rise:0.5", MAP >= 3.5),  # the median is 0, the maximum 7
-        ("rise:0", MAP >= 0),
-        ("rise", MAP >= 3.5),
+        ("prominence:0.5", MAP >= 3.5),  # the median is 0, the maximum 7
+        ("prominence:0", MAP >= 0),
+        ("prominence", MAP >= 3.5),
         ("otsu", above(2.5)),
         ("sigma:2", above(1.1 + 2 * np.sqrt(MAP.astype(float).var()))),  # the mean is 22 / 20
         ("sigma:0", above(1.1)),
@@ -43,11 +43,11 @@ def test_each_rule_by_hand(name: str, kept: np.ndarray) -> None:
 
 def test_the_rise_starts_at_the_median_wherever_the_zero_lies() -> None:
     shifted = np.concatenate([MAP.ravel(), [-5, -5, -5, -5, 9]]).astype(np.float32)[None] - 40
-    rule = find_threshold("rise:0.25")
+    rule = find_threshold("prominence:0.25")
     assert rule.level(np.sort(shifted, axis=None)) == -40 + 0.25 * 9  # the middle one of 25 is a zero
     assert (rule.keep(shifted) == (shifted + 40 >= 2.25)).all()
     even = np.array([[1, 2, 4, 10]], dtype=np.float32)
-    assert find_threshold("rise:0.5").level(even.ravel()) == 3 + 0.5 * 7
+    assert find_threshold("prominence:0.5").level(even.ravel()) == 3 + 0.5 * 7
 
 
 def test_the_variance_used_is_over_all_pixels() -> None:
@@ -162,6 +162,6 @@ def test_learning_leaves_out_what_cannot_be_learned_from() -> None:
 
 def test_the_cards() -> None:
     assert [c["name"] for c in list_thresholds()] == list(RULES) == [
-        "percentile", "maximum", "rise", "otsu", "sigma", "value",
+        "percentile", "maximum", "prominence", "otsu", "sigma", "value",
     ]  # fmt: skip
     assert all(c[f] for c in list_thresholds() for f in ("title", "formula", "paper", "undefined"))

@@ -21,8 +21,8 @@ from gyrus.records import Record
 from gyrus.thresholds import LARGEST, find_threshold
 from gyrus.trainconfig import GUIDES, TrainConfig
 
-CUT = find_threshold(f"rise:0.5+{LARGEST}")
-"""Half of the rise above the map's median, in one piece: the width at half maximum, whatever the logits' zero."""
+CUT = find_threshold(f"prominence:0.5+{LARGEST}")
+"""Half of the peak's prominence over the map's median, in one piece: where the logits' zero lies does not matter."""
 
 _BATCH = 32
 

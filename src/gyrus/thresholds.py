@@ -145,7 +145,7 @@ def maximum_level(values: NDArray[np.float32], fraction: float) -> float:
     return fraction * top if top > 0 else np.nan
 
 
-def rise_level(values: NDArray[np.float32], fraction: float) -> float:
+def prominence_level(values: NDArray[np.float32], fraction: float) -> float:
     """Return the level at the given fraction of the way from the median to the greatest value; NaN for a blank map.
 
     The median stands for the background, which is most of a map; unlike a fraction of the maximum this asks nothing of
@@ -220,8 +220,8 @@ RULES: dict[str, Rule] = {
             (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
         ),
         Rule(
-            "rise",
-            "fraction of the rise from median to maximum",
+            "prominence",
+            "fraction of the peak's prominence over the median",
             "values >= median + p (max - median)",
             "-",
             _NOTHING,
@@ -229,7 +229,7 @@ RULES: dict[str, Rule] = {
             0.0,
             1.0,
             True,
-            rise_level,
+            prominence_level,
             (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
         ),
         Rule(

@@ -46,7 +46,7 @@ _NAMES = {
 _CUTS = {
     "percentile": "{}th percentile",
     "maximum": "{} of the maximum",
-    "rise": "{} of the rise from the median",
+    "prominence": "{} of the peak over the median",
     "otsu": "Otsu\N{RIGHT SINGLE QUOTATION MARK}s level",
     "sigma": "mean + {} SD",
     "value": "above {}",
