@@ -33,6 +33,7 @@ SMOKE = {
     "reduction": "Synthetic slices, two folds, two epochs.",
     "seeds": 1,
     "folds": 2,
+    "phantoms": 16,
     "train": {"size": 48, "epochs": 2, "batch_size": 8, "pretrained": "none", "precision": "fp32"},
     "stand_ins": {"vgg16": "vgg_tiny", "vgg19": "vgg_tiny", "efficientnet_b0": "vgg_tiny"}
     | dict.fromkeys(("efficientnet_b2", "resnet50"), "mobilenetv2_100"),

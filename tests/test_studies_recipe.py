@@ -220,6 +220,36 @@ class TestNames:
                 {"trainings": {"one": {"data": "cheng", "protocol": "own", "test": "navonel"}}},
                 "trainings.one names 'navonel', which is not there",
             ),
+            (
+                {"trainings": {"one": {"data": "cheng", "protocol": "own", "synthetic": "cheng"}}},
+                "trainings.one names 'cheng', which is not there",
+            ),
+            (
+                {
+                    "derived": {"made": {"phantom": {}, "planes": ["axial"]}},
+                    "trainings": {"one": {"data": "cheng", "protocol": "own", "synthetic": "made"}},
+                },
+                "trainings.one names 'made', which is not there",
+            ),
+            (
+                {
+                    "derived": {"made": {"phantom": {}}},
+                    "trainings": {"one": {"data": "made", "protocol": "own", "synthetic": "made"}},
+                },
+                "trainings.one names 'made', which is not there",
+            ),
+            (
+                {"trainings": {"one": {"data": "cheng", "protocol": "own", "teacher": "one"}}},
+                "trainings.one names 'one', which is not there",
+            ),
+            (
+                {"derived": {"left": {"of": "cheng", "phantom": {}}}},
+                "derived.left: a dataset is made of another (of) or is a phantom: say one of the two",
+            ),
+            (
+                {"derived": {"left": {"binary": True}}},
+                "derived.left: a dataset is made of another (of) or is a phantom: say one of the two",
+            ),
             ({"derived": {"left": {"of": "sartaj"}}}, "derived.left names 'sartaj', which is not there"),
             ({"derived": {"left": {"of": "left"}}}, "derived.left names 'left', which is not there"),
             (

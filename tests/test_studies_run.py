@@ -282,6 +282,21 @@ class TestFound:
         assert value["steps"]["attention-minus-plain"]["facts"]["paired"]
         assert value["steps"]["attention-own"]["facts"]["seeds"] == 2
 
+    def test_a_teacher_of_synthetic_slices_guides(self, run: Callable[[str], Ran]) -> None:
+        ran = run("cam-iou")
+        (teacher,) = (ran.out / "trainings").glob("teacher-*/seed-0/fold-1")
+        folds = sorted((ran.out / "trainings").glob("taught-honest-*/seed-0/fold-*"))
+        assert len(folds) == 2
+        for fold in folds:
+            recipe = json.loads((fold / "config.json").read_text())
+            assert recipe["guide"] == str(teacher)
+            told = json.loads((fold / "model" / "model.json").read_text())["training"]
+            assert told["guide"] == "model"
+            assert told["teacher"]["data"] == "phantom"
+            assert told["synthetic"]["patients"] == 16
+        assert ran.value["data"]["synthetic"]["groups"] == 16
+        assert ran.value["steps"]["taught-honest"]["facts"]["slices"]["test"] == [60 // 2] * 2
+
     def test_maps_stand_beside_floors_and_a_ceiling(self, run: Callable[[str], Ran]) -> None:
         values = run("cam-iou").value["steps"]["vgg16-maps"]["values"]
         ceiling = values["ceiling:area:iou@percentile:95"]

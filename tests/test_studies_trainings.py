@@ -144,10 +144,21 @@ class TestFolders:
             {"trainings": {"one": OWN}},
             {"trainings": {"one": {**HONEST, "data": "rest"}}, "derived": PLANES},
             {"trainings": {"one": {**HONEST, "test": "rest"}}, "derived": PLANES},
+            {"trainings": {"one": {**HONEST, "teacher": "two"}, "two": HONEST}},
+            {"trainings": {"one": {**HONEST, "synthetic": "made"}}, "derived": {"made": {"phantom": {"patients": 8}}}},
         ],
     )
     def test_it_is_another_for_another(self, begin: Callable[..., Trainings], changes: dict[str, Any]) -> None:
         assert self.where(begin()) != self.where(begin(**changes))
+
+    def test_for_a_teacher_who_learned_otherwise(self, begin: Callable[..., Trainings]) -> None:
+        first, second = (
+            begin(trainings={"one": {**HONEST, "teacher": "two"}, "two": {**HONEST, "train": {"epochs": n}}})
+            for n in (1, 2)
+        )
+        assert self.where(first) != self.where(second)
+        unit, (teacher,) = first.units("one")[0], first.units("two")
+        assert unit.config.guide == str(teacher.run)
 
     def test_not_for_more_seeds_or_another_device(self, begin: Callable[..., Trainings]) -> None:
         more = begin(seeds=3)

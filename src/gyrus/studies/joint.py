@@ -86,7 +86,8 @@ def multiply(
         [r for r in training if (r.patient if r.patient is not None else r.id) not in known], model.spec.preprocess
     )
     asked = _Asked(model, method, layers, rule, priors, progress)
-    tried = candidates()
+    # Of a map's positive part the median is 0 nearly always, and a fraction of the prominence one of the maximum.
+    tried = [cut for cut in candidates() if cut.rule != "prominence"]
     before = asked.scores(learned, tried)
     if not before.records or not tested:
         raise InputError("there is no slice with an outline to learn a cut on, or none to test it on")

@@ -13,9 +13,10 @@ from gyrus.duplicates import find_copies
 from gyrus.errors import InputError
 from gyrus.groups import Groups, group_slices, join_groups
 from gyrus.loading import Progress
+from gyrus.phantom import make_phantom
 from gyrus.records import Dataset
 from gyrus.studies import data
-from gyrus.studies.plans import Data, Scale
+from gyrus.studies.plans import Data, Phantom, Scale
 from gyrus.studies.recipe import Recipe
 
 
@@ -58,6 +59,15 @@ class Datasets:
             self._made[name] = self._opened(name) if plan is None else self._derived(name, plan)
         return self._made[name]
 
+    def _made_up(self, plan: Phantom) -> Source:
+        patients = min(plan.patients, self.scale.phantoms or plan.patients)
+        look = "-varied" if plan.varied else ""
+        root = self.folder / f"phantom-{patients}-{plan.seed}{look}"
+        if not root.exists():
+            make_phantom(root, patients=patients, seed=plan.seed, varied=plan.varied)
+        dataset = open_dataset(root)
+        return Source(dataset, dataset, self._grouped(dataset))
+
     def _opened(self, name: str) -> Source:
         dataset = open_dataset(self.roots[name])
         groups = self._grouped(dataset)
@@ -67,7 +77,7 @@ class Datasets:
         return Source(fewer, dataset, groups)
 
     def _derived(self, name: str, plan: Data) -> Source:
-        source = self[plan.of]
+        source = self[plan.of] if plan.of is not None else self._made_up(plan.phantom or Phantom())
         found, groups, selected = source.dataset, source.groups, True
         if plan.persons_from is not None and not found.has_patients:
             groups = self._joined(source, self[plan.persons_from])

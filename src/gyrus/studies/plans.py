@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gyrus.augment import Augment
 from gyrus.studies.data import Shift
@@ -45,11 +45,26 @@ class Fix(Part):
     transforms: tuple[Shift, ...]
 
 
+class Phantom(Part):
+    """A synthetic dataset, as ``gyrus data phantom`` makes it.
+
+    Attributes:
+        patients: how many.
+        seed: what they depend on.
+        varied: whether gliomas are of every look.
+    """
+
+    patients: int = Field(default=120, ge=8)
+    seed: int = Field(default=1, ge=0)
+    varied: bool = True
+
+
 class Data(Part):
-    """A dataset made from another, in the order of these fields.
+    """A dataset made from another, or from nothing, in the order of these fields.
 
     Attributes:
         of: a dataset of the study, by its registered name, or another one of these.
+        phantom: a synthetic one instead.
         persons_from: a dataset that knows its patients: slices that repeat one of its slices are that patient's.
         classes: keep these only.
         planes: keep slices seen in these only.
@@ -59,7 +74,8 @@ class Data(Part):
         augmented: add changed copies of all slices, before any split.
     """
 
-    of: str
+    of: str | None = None
+    phantom: Phantom | None = None
     persons_from: str | None = None
     classes: tuple[str, ...] = ()
     planes: tuple[str, ...] = ()
@@ -67,6 +83,17 @@ class Data(Part):
     binary: bool = False
     rebalanced: Fix | None = None
     augmented: Copies | None = None
+
+    @model_validator(mode="after")
+    def _from_one(self) -> Self:
+        if (self.of is None) == (self.phantom is None):
+            raise ValueError("a dataset is made of another (of) or is a phantom: say one of the two")
+        return self
+
+    @property
+    def is_whole_phantom(self) -> bool:
+        """Whether it is a phantom of which nothing is left out, added or renamed."""
+        return self.model_fields_set == {"phantom"}
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -101,6 +128,8 @@ class Training(Part):
         split: how.
         train: fields of :class:`gyrus.TrainConfig` that differ from the study's.
         test: another dataset that is classified in place of the split's test part.
+        teacher: another training, of one run per seed, whose model guides the class map in place of outlines.
+        synthetic: a phantom of the study whose slices take part in the training.
         seeds: how many, where not as many as the study says; each draws split and weights anew.
     """
 
@@ -109,6 +138,8 @@ class Training(Part):
     split: SplitPlan = SplitPlan()
     train: dict[str, Any] = {}
     test: str | None = None
+    teacher: str | None = None
+    synthetic: str | None = None
     seeds: int | None = Field(default=None, ge=1)
 
 
@@ -265,6 +296,7 @@ class Scale(Part):
     Attributes:
         reduction: in a sentence, printed with every table.
         slices: of each dataset, at most; whole patients or clusters are left out.
+        phantoms: patients of each phantom, at most.
         seeds: at most.
         once: trainings of one seed only.
         folds: at most.
@@ -276,6 +308,7 @@ class Scale(Part):
 
     reduction: str
     slices: int | None = Field(default=None, ge=20)
+    phantoms: int | None = Field(default=None, ge=8)
     seeds: int | None = Field(default=None, ge=1)
     once: tuple[str, ...] = ()
     folds: int | None = Field(default=None, ge=2)

@@ -25,6 +25,7 @@ from gyrus.studies.plans import (
     Maps,
     Pair,
     Part,
+    Phantom,
     Row,
     Scale,
     SplitPlan,
@@ -85,7 +86,9 @@ class Recipe(Part):
                     raise ValueError(f"scale {name!r} names {step!r}, which is no step{nearest(step, self.steps)}")
         for name in self.trainings:
             for scale_name in (FULL, *self.scales):
-                self.config(name, scale_name, 0)
+                config = self.config(name, scale_name, 0)
+                if self.trainings[name].teacher is not None:
+                    make_config(**{**config.model_dump(), "guide": "a teacher"})
         for name in self.derived:
             self._refuse_circle(name, ())
         return self
@@ -158,6 +161,14 @@ class Recipe(Part):
             for name in (training.data, training.test):
                 if name is not None:
                     yield f"trainings.{key}", name, datasets
+            if training.synthetic is not None:  # the whole of a phantom, none of whose people is tested
+                phantoms = {
+                    n for n, d in self.derived.items() if d.phantom is not None and d == Data(phantom=d.phantom)
+                }
+                yield f"trainings.{key}", training.synthetic, phantoms - {training.data, training.test}
+            if training.teacher is not None:
+                alone = {n for n, t in self.trainings.items() if t.split.folds is None and t.teacher is None}
+                yield f"trainings.{key}", training.teacher, alone - {key}
         for key, analysis in self.analyses.items():
             for field in ("of", "a", "b"):
                 if hasattr(analysis, field):
@@ -258,5 +269,21 @@ def _first(error: ValidationError) -> str:
 
 def _keys(model: type[BaseModel]) -> set[str]:
     """Return every key that may stand anywhere in a recipe."""
-    parts = (Data, Copies, Fix, SplitPlan, Training, Pair, Board, Maps, Joint, Temperature, ByPlane, Figure, Row, Scale)
+    parts = (
+        Data,
+        Phantom,
+        Copies,
+        Fix,
+        SplitPlan,
+        Training,
+        Pair,
+        Board,
+        Maps,
+        Joint,
+        Temperature,
+        ByPlane,
+        Figure,
+        Row,
+        Scale,
+    )
     return {key for part in (model, *parts) for key in part.model_fields}

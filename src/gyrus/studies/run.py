@@ -188,7 +188,7 @@ def _value(
                 **recipe.model_dump(include={"name", "title", "question", "about", "changed"}),
                 "scale": scale,
                 "reduction": recipe.scale(scale).reduction,
-                "synthetic": any("synthetic" in s.dataset.info.title.lower() for s in used.values()),
+                "synthetic": any("synthetic" in used[name].dataset.info.title.lower() for name in recipe.data),
                 "data": {
                     name: {
                         "slices": len(s.dataset),

@@ -24,9 +24,9 @@ from gyrus.records import Record
 from gyrus.splits import Split, holdout, kfold
 from gyrus.studies import data
 from gyrus.studies.lab import Datasets, Source
-from gyrus.studies.plans import SplitPlan
+from gyrus.studies.plans import SplitPlan, Training
 from gyrus.studies.recipe import Recipe
-from gyrus.trainconfig import TrainConfig
+from gyrus.trainconfig import TrainConfig, make_config
 from gyrus.training import EPOCHS, fit
 
 
@@ -127,6 +127,9 @@ class Trainings:
 
     def __getitem__(self, name: str) -> Outcome:
         if name not in self._done:
+            teacher = self.recipe.trainings[name].teacher
+            if teacher is not None:
+                self[teacher]
             units = self.units(name)
             for n, unit in enumerate(units):
                 if self.progress:
@@ -146,7 +149,11 @@ class Trainings:
             config = self.recipe.config(name, self.scale, seed, self.weights)
             config = config.model_copy(update={"device": self.device})
             splits = make_splits(source, plan.split, seed, smaller.folds)
-            key = _key(config, splits, test)
+            paths = self._paths(plan, seed)
+            key = _key(config, splits, test, paths)
+            config = make_config(
+                **{**config.model_dump(), **{field: str(path.absolute()) for field, (path, _) in paths.items()}}
+            )
             for k, split in enumerate(splits, start=1):
                 records = tuple(source.whole.select(split.test)) if test is None else _strangers(test, source, split)
                 if not records:
@@ -158,6 +165,18 @@ class Trainings:
                 run = self.folder / f"{name}-{key}" / f"seed-{seed}" / f"fold-{k}"
                 found.append(Unit(run, seed, split, config, source, records))
         return tuple(found)
+
+    def _paths(self, plan: Training, seed: int) -> dict[str, tuple[Path, str]]:
+        """Return the fields of a recipe that are paths here, each with what stands for its content."""
+        found = {}
+        if plan.teacher is not None:
+            taught = {unit.seed: unit.run for unit in self.units(plan.teacher)}
+            run = taught.get(seed, taught[0])
+            found["guide"] = run, run.relative_to(self.folder).parts[0]  # which ends in its key
+        if plan.synthetic is not None:
+            made = self.datasets[plan.synthetic].dataset
+            found["synthetic"] = made.root, made.fingerprint
+        return found
 
     def _train(self, unit: Unit) -> None:
         if not is_finished(unit.run):
@@ -246,11 +265,14 @@ def statement(outcome: Outcome) -> str:
     return f"{first.dataset}, {scheme}, {how}, {count(seeds, 'seed')}"
 
 
-def _key(config: TrainConfig, splits: Sequence[Split], test: Source | None) -> str:
+def _key(
+    config: TrainConfig, splits: Sequence[Split], test: Source | None, paths: Mapping[str, tuple[Path, str]]
+) -> str:
     """Return 8 hex digits that change with whatever decides the result of these runs."""
     inputs: list[object] = [config.model_dump(exclude={"seed", "device"}, exclude_defaults=True), splits[0].fingerprint]
     if test is not None:
         inputs.append(test.dataset.fingerprint)  # not the ids, which other data may have too
+    inputs += [f"{field} {content}" for field, (_, content) in paths.items()]
     inputs += [[s.train, s.val, s.test] for s in splits]
     return hashlib.sha256(to_json(inputs).encode()).hexdigest()[:8]
 
