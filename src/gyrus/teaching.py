@@ -111,7 +111,7 @@ def taught_outlines(
         where its map is blank. Slices of no_tumor have an empty one.
 
     Raises:
-        InputError: the teacher frames slices in another way, or knows no tumour among these classes.
+        InputError: a slice cannot be read.
     """
     labels = [str(r.label) for r in records]
     slices = torch.from_numpy(
