@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_vgg  # noqa: F401 - registers itself
 import torch
 import torch.nn.functional as F
 from commandline import Gyrus
 from numpy.typing import NDArray
+from tiny_vgg import vgg_tiny
 from torch import Tensor, nn
 
 from gyrus import create_model, load_model, save_model, teaching
@@ -137,7 +137,7 @@ class TestTeachers:
         assert said.startswith(" knows metastasis, no_tumor, and the data's classes are glioma, ")
 
     def test_no_map(self, tmp_path: Path) -> None:
-        said = self.refused(tmp_path, create_model("vgg_tiny", CLASSES, keep_dense=True, preprocess=SPEC))
+        said = self.refused(tmp_path, create_model(vgg_tiny.__name__, CLASSES, keep_dense=True, preprocess=SPEC))
         assert said.startswith(" ends in dense layers, so it has no map to guide by")
 
 

@@ -162,9 +162,7 @@ class Recipe(Part):
                 if name is not None:
                     yield f"trainings.{key}", name, datasets
             if training.synthetic is not None:  # the whole of a phantom, none of whose people is tested
-                phantoms = {
-                    n for n, d in self.derived.items() if d.phantom is not None and d == Data(phantom=d.phantom)
-                }
+                phantoms = {n for n, d in self.derived.items() if d.is_whole_phantom}
                 yield f"trainings.{key}", training.synthetic, phantoms - {training.data, training.test}
             if training.teacher is not None:
                 alone = {n for n, t in self.trainings.items() if t.split.folds is None and t.teacher is None}
@@ -269,21 +267,6 @@ def _first(error: ValidationError) -> str:
 
 def _keys(model: type[BaseModel]) -> set[str]:
     """Return every key that may stand anywhere in a recipe."""
-    parts = (
-        Data,
-        Phantom,
-        Copies,
-        Fix,
-        SplitPlan,
-        Training,
-        Pair,
-        Board,
-        Maps,
-        Joint,
-        Temperature,
-        ByPlane,
-        Figure,
-        Row,
-        Scale,
-    )
-    return {key for part in (model, *parts) for key in part.model_fields}
+    parts = (Data, Phantom, Copies, Fix, SplitPlan, Training, Figure, Row, Scale)
+    analyses = (Pair, Board, Maps, Joint, Temperature, ByPlane)
+    return {key for part in (model, *parts, *analyses) for key in part.model_fields}
