@@ -13,7 +13,7 @@ SIMILAR = 0.97
 RESEMBLING = 0.9
 """What copies of one slice, each altered in its own way, have in common at least; it joins nothing, it cuts chains."""
 
-_HOPELESS = 0.6  # similarity before the alignment is refined, below which no copy has been seen
+_HOPELESS = 0.65  # similarity before the alignment is refined, below which no copy has been seen
 _OVERLAP = 0.3  # of the first thumbnail that the second must cover
 _STRUCTURED = 0.05  # of the overlap that must show something, so that empty pictures are alike to nothing
 _BLUR, _WINDOW = 1.3, 1.5  # standard deviations in thumbnail pixels
@@ -78,20 +78,23 @@ def similarity(one: Floats, other: Floats, seen: NDArray[np.bool_]) -> float:
     known = seen.astype(np.float32)
     weight = np.maximum(_smooth(known, _WINDOW), 1e-6)
 
-    def mean(values: Floats) -> Floats:
-        return np.asarray(_smooth(values * known, _WINDOW) / weight)
+    def mean(values: Floats) -> Floats:  # of values that are 0 where they are not known
+        return np.asarray(_smooth(values, _WINDOW) / weight)
 
+    one, other = one * known, other * known
     a, b = mean(one), mean(other)
-    together = (mean(one * other) - a * b)[seen]
-    spread = np.sqrt(np.maximum(mean(one * one) - a * a, 0) * np.maximum(mean(other * other) - b * b, 0))[seen]
-    structure = float((spread / (spread + _FAINT)).sum())
-    if structure <= _STRUCTURED * seen.sum():
+    together = mean(one * other) - a * b
+    spread = np.sqrt(np.maximum(mean(one * one) - a * a, 0) * np.maximum(mean(other * other) - b * b, 0))
+    counted = known / (spread + _FAINT)
+    structure = float(np.vdot(spread, counted))
+    if structure <= _STRUCTURED * known.sum():
         return 0.0
-    return float((together / (spread + _FAINT)).sum()) / structure
+    return float(np.vdot(together, counted)) / structure
 
 
 def _similarity_under(first: Sketch, second: Sketch, to_second: NDArray[np.float64]) -> float:
-    larger = abs(float(np.linalg.det(to_second[:, :2]))) ** 0.5
+    (a, b), (c, d) = to_second[:, :2].tolist()
+    larger = abs(a * d - b * c) ** 0.5
     grains = first.grain, second.grain / larger  # in pixels of the first
     blurs = ((_BLUR**2 + _GRAIN * (max(grains) ** 2 - grain**2)) ** 0.5 for grain in grains)
     one = _smooth(np.float32(1 / 255) * first.thumb, next(blurs))
