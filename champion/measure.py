@@ -72,7 +72,6 @@ def main() -> None:
     found = json.loads(path.read_text()) if (path := words.out / "figures.json").exists() else {}
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "classes": lambda: classes(folds, words.out),
-        "second_part": lambda: second_part(words.out),
         "maps": lambda: maps(folds),
         "board": lambda: board(words.out),
         "stress": lambda: stressed(words.out),
@@ -123,31 +122,6 @@ def classes(folds: Sequence[Fold], out: Path) -> dict[str, Any]:
         "specificity": mean(1 - called, truth == HEALTHY),
         "certainty": score_certainty(said),
     }  # fmt: skip
-
-
-def second_part(out: Path) -> dict[str, Any]:
-    """Return recalls on Cheng's slices after the first part of the training, and how the second changed them."""
-    before, after = (Predictions.load(cv / "predict" / "predictions.json") for cv in (out / "first" / "cv", out / "cv"))
-    assert before.ids == after.ids, "both were cut into the same folds"
-    truth = np.array([str(c) for c in after.labels])
-    persons = [str(p) for p in after.patients]
-    cheng = np.array([p.startswith("cheng:") for p in persons])
-    everyone = Bootstrap(persons)
-    first, then = (np.array([said.classes[i] for i in said.logits.argmax(axis=1)]) for said in (before, after))
-
-    def change(one: NDArray[np.bool_], other: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> dict[str, Any]:
-        pair = one.astype(float), other.astype(float) - one.astype(float)
-        was, changed = (everyone.mean(np.where(chosen, values, np.nan)) for values in pair)
-        return {"first": was, "change": changed}
-
-    return {
-        "accuracy": change(first == truth, then == truth, cheng),
-        **{
-            f"recall, {c}": change(first == truth, then == truth, cheng & (truth == c))
-            for c in sorted(set(truth[cheng]))
-        },
-        "tumours called no_tumor": change(first == HEALTHY, then == HEALTHY, cheng),
-    }
 
 
 def by_person(said: Predictions, chosen: NDArray[np.bool_]) -> Any:

@@ -72,8 +72,9 @@ def test_what_the_readme_says_of_it_is_what_its_card_says() -> None:
 def test_its_card_tells_how_it_was_trained() -> None:
     training = json.loads((find_model(None) / "model.json").read_text())["training"]
     card = " ".join((find_model(None) / CARD).read_text(encoding="utf-8").split())
-    assert f"First for {training['before']['epochs']} epochs" in card
-    assert f"then for {training['epochs']} more" in card
+    assert f"{training['epochs']} epochs, of which the last is kept" in card
+    made = training["synthetic"]
+    assert f"{made['slices']:,} slices of {made['patients']} synthetic people" in card
 
 
 def test_its_name_is_a_model_unless_a_folder_is_called_so(
