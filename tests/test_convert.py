@@ -228,6 +228,16 @@ def test_a_pile_of_pictures_and_one_alone(tmp_path: Path) -> None:
     assert len(open_dataset(convert_data(tmp_path / "one" / "a.png", tmp_path / "single"))) == 1
 
 
+def test_names_that_come_to_the_same_keep_their_pictures(tmp_path: Path) -> None:
+    """The third would be called 1-3.png, which is the first."""
+    greys = {"1-3.bmp": 10, "1.bmp": 20, "1.png": 30}
+    for name, grey in greys.items():
+        (tmp_path / "one").mkdir(exist_ok=True)
+        Pillow.fromarray(np.full((3, 4), grey, np.uint8)).save(tmp_path / "one" / name)
+    data = open_dataset(convert_data(tmp_path / "one", tmp_path / "out"))
+    assert sorted(r.read().pixels[0, 0] for r in data) == sorted(greys.values())
+
+
 def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path: Path, brats: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty holds no images"):

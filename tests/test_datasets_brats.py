@@ -138,6 +138,14 @@ def test_other_cohorts_are_no_gliomas(tmp_path: Path) -> None:
     assert cases["MEN"].labels is not None
 
 
+def test_a_cohort_of_several_kinds_is_called_a_tumour(tmp_path: Path) -> None:
+    write_case(tmp_path / "BraTS-GoAT-00001", 2023)
+    opened = open_cases(tmp_path)
+    (case,) = opened.cases
+    assert (case.tumour, case.patient, case.labels is None) == (None, "BraTS-GoAT-00001", False)
+    assert opened.notes == ("1 case without a known kind of tumour: 'BraTS-GoAT-00001'.",)
+
+
 def test_patients_are_told_from_exams() -> None:
     assert patient_of("BraTS-GLI-00005-001") == patient_of("BraTS-GLI-00005-000") == "BraTS-GLI-00005"
     assert patient_of("Brats17_CBICA_AAB_1") == "Brats17_CBICA_AAB"

@@ -16,12 +16,13 @@ from gyrus.datasets.cases import (
     LabelRef,
     VolumeRef,
     case_records,
+    check_grid,
     chosen,
     in_region,
     read_labels,
 )
 from gyrus.errors import InputError
-from gyrus.io import SliceRef
+from gyrus.io import Grid, SliceRef
 from gyrus.records import DatasetInfo
 
 OLD = {1: "necrotic_core", 2: "oedema", 4: "enhancing"}
@@ -93,9 +94,31 @@ def test_every_slice_knows_its_mask(case: Case, tmp_path: Path, plane: str) -> N
         assert (wider == (pixels < 120)).all()
 
 
+def test_a_mask_that_lies_elsewhere_is_refused(case: Case, tmp_path: Path) -> None:
+    """Cropped or moved labels have slices of the right size in the wrong place."""
+    fewer = save_nifti(tmp_path / "fewer.nii", np.zeros((*SHAPE[:2], SHAPE[2] - 1), np.uint8))
+    moved = AFFINE.copy()
+    moved[2, 3] += 7
+    elsewhere = save_nifti(tmp_path / "moved.nii", np.zeros(SHAPE, np.uint8), moved)
+    for path, words in ((fewer, "has 5 x 6 x 6 voxels and its image"), (elsewhere, "moved.nii lies 7 mm away")):
+        data = case_records(cases(tmp_path, Case("c", case.images, labels=LabelRef(path, OLD))), plane="axial")
+        with pytest.raises(InputError, match=words):
+            data.records[1].read_mask((6, 5))
+
+
+def test_a_grid_that_is_turned_about_its_diagonal_is_another() -> None:
+    """Both ends of the diagonal stay where they are; all other corners move."""
+    x, y, z = np.eye(3)
+    turned = np.eye(4)
+    turned[:3, :3] = np.column_stack([y, z, x])  # by 120 degrees
+    one, other = Grid((9, 9, 9), np.eye(4)), Grid((9, 9, 9), turned)
+    with pytest.raises(InputError, match=r"a\.nii lies 8 mm away from its image b\.nii"):
+        check_grid(Path("a.nii"), other, Path("b.nii"), one)
+
+
 def test_a_mask_of_another_size_is_refused(case: Case) -> None:
     assert case.labels is not None
-    mask = LabelMask(case.labels, SliceRef("axial", 0), "core")
+    mask = LabelMask(case.labels, SliceRef("axial", 0), "core", case.image().path)
     with pytest.raises(InputError, match=r"c_seg.*axial slices are 5 x 6 pixels and those of its image 6 x 5"):
         mask.read((5, 6))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from handmade_slices import write_png
@@ -129,6 +130,39 @@ def test_a_folder_of_reports_is_left_out_with_a_note(tmp_path: Path) -> None:
     assert open_dataset(tmp_path).notes == ("1 folder of DICOM files without an image left out: 'sr'.",)
     with pytest.raises(InputError, match="holds no volumes"):
         open_dataset(tmp_path / "sr")
+
+
+@pytest.mark.parametrize("name", ["DICOMDIR", "ZZZ"])
+def test_what_holds_no_image_hides_no_patient(series_folder: Path, name: str) -> None:
+    """It states no patient, and comes first or last by its name."""
+    (before,) = {r.patient for r in open_dataset(series_folder)}
+    nobody = dict.fromkeys(IDENTITY)
+    save_dicom(series_folder / name, slice_dataset(BLOCK[0], Rows=None, Columns=None, PixelData=None, **nobody))
+    assert {(r.patient, r.study is None) for r in open_dataset(series_folder)} == {(before, False)}
+    assert before is not None
+
+
+def test_a_damaged_header_is_one_sentence(tmp_path: Path) -> None:
+    path = save_dicom(tmp_path / "a.dcm", slice_dataset(BLOCK[0]))
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"\x02\0\x10\0UI", b"\x02\0\x10\0U\xd7", 1))
+    with pytest.raises(InputError, match=r"a\.dcm is damaged, or DICOM of a kind"):
+        open_dataset(path)
+
+
+def test_an_odd_uid_is_not_quoted(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    path = save_dicom(tmp_path / "a.dcm", slice_dataset(BLOCK[0], StudyInstanceUID="1.2.3.4567"))
+    path.write_bytes(path.read_bytes().replace(b"1.2.3.4567", b"JOHN^DOE67"))
+    assert open_dataset(path).records[0].study is not None
+    assert not recwarn.list
+
+
+def test_a_pair_of_header_and_voxels(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Pair(BLOCK, AFFINE), tmp_path / "T1.img")
+    for root in (tmp_path, tmp_path / "T1.hdr"):
+        data = open_dataset(root)
+        assert [r.id for r in data][:2] == ["T1.hdr#axial-0", "T1.hdr#axial-1"]
+    assert (data.records[2].read().pixels == BLOCK[:, :, 2].T[::-1, ::-1]).all()
 
 
 def test_bad_input_is_one_sentence(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import struct
@@ -30,7 +31,9 @@ from handmade_volumes import (
     tilted,
 )
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 from pydicom import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
 from gyrus.errors import InputError, MissingExtraError
@@ -303,6 +306,21 @@ class TestCompressed:
         image = read_image(path)
         assert image.meta["syntax"].startswith("JPEG Baseline")
         np.testing.assert_allclose(image.pixels, smooth, atol=12)
+
+    def test_half_a_baseline_jpeg_with_an_end_mark(self, tmp_path: Path) -> None:
+        """libjpeg fills in grey what is missing, and says nothing."""
+        kept = io.BytesIO()
+        smooth = np.add.outer(np.arange(64), np.arange(96)).astype(np.uint8)
+        Pillow.fromarray(smooth).save(kept, "JPEG")
+        whole = kept.getvalue()
+        for name, frame in (("whole", whole), ("half", whole[: len(whole) * 2 // 3] + b"\xff\xd9")):
+            ds = slice_dataset(smooth)
+            ds.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+            ds.PixelData = encapsulate([frame])
+            ds["PixelData"].is_undefined_length = True
+            save_dicom(tmp_path / name, ds)
+        np.testing.assert_allclose(read_image(tmp_path / "whole").pixels, smooth, atol=3)
+        assert "compressed pixels that are damaged" in refused(tmp_path / "half")
 
     def test_deflated(self, tmp_path: Path) -> None:
         ds = slice_dataset(GREY)

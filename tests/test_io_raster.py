@@ -310,6 +310,38 @@ def encoded_images() -> dict[str, bytes]:
 ENCODED = encoded_images()
 
 
+@pytest.mark.parametrize("how", [{}, {"restart_marker_rows": 2}, {"optimize": True}])
+@pytest.mark.parametrize("share", [0.4, 0.7, 0.95])
+def test_a_jpeg_that_ends_early_is_refused_whatever_its_last_bytes(
+    tmp_path: Path, how: dict[str, Any], share: float
+) -> None:
+    """With an end mark, libjpeg fills in grey what is missing, and only whispers."""
+    noise = np.random.default_rng(0).integers(0, 256, (128, 96), dtype=np.uint8)
+    whole = save(tmp_path / "a.jpg", noise, quality=90, **how).read_bytes()
+    kept = read_raster(tmp_path / "a.jpg").pixels
+    assert (kept == np.asarray(Pillow.open(tmp_path / "a.jpg"))).all()
+    (tmp_path / "a.jpg").write_bytes(whole[: int(share * len(whole))] + b"\xff\xd9")
+    assert "damaged or cut short" in refused(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [(np.arange(-6, 6, dtype=np.int8), "signed 8-bit"), (np.arange(2**32 - 12, 2**32, dtype=np.uint32), "unsigned 32")],
+)
+def test_a_tiff_whose_samples_would_be_taken_for_others(tmp_path: Path, samples: NDArray[Any], words: str) -> None:
+    assert words in refused(write_tiff(tmp_path / "a.tif", samples.reshape(3, 4)))
+
+
+@pytest.mark.parametrize("description", ["ImageJ=1.53\nimages=5\nslices=5\n", '{"shape": [5, 3, 4]}'])
+def test_a_stack_behind_one_directory(tmp_path: Path, description: str) -> None:
+    assert "holds 5 slices" in refused(write_tiff(tmp_path / "a.tif", GREY, description=description))
+
+
+@pytest.mark.parametrize("description", ["ImageJ=1.53\nimages=1\n", '{"shape": [3, 4]}', '{"shape": [1, 3, 4, 1]}'])
+def test_one_slice_by_the_same_words(tmp_path: Path, description: str) -> None:
+    assert (read_raster(write_tiff(tmp_path / "a.tif", GREY, description=description)).pixels == GREY).all()
+
+
 @pytest.mark.parametrize("name", ENCODED)
 def test_a_file_cut_short_anywhere_is_refused(tmp_path: Path, name: str) -> None:
     whole, path = ENCODED[name], tmp_path / "cut.png"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from gyrus import load_model, make_phantom, training
+from gyrus import convert_data, join_datasets, load_model, make_phantom, training
 from gyrus.batches import Batches, outlines_of
 from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
@@ -71,6 +71,24 @@ class TestSlices:
             InputError, match=r"has the same patients as .*: make another with gyrus data phantom --seed"
         ):
             synthetic_slices(same, CLASSES, people)
+
+    def test_patients_of_a_phantom_that_the_data_was_joined_from_are_refused(self, made: Path, tmp_path: Path) -> None:
+        other = make_phantom(tmp_path / "other", patients=8, slices_per_plane=1, size=64, seed=1)
+        joined = join_datasets([other, made], tmp_path / "joined", name="ours")
+        with pytest.raises(InputError, match="has the same patients as"):
+            synthetic_slices(made, CLASSES, joined)
+        third = make_phantom(tmp_path / "third", patients=8, slices_per_plane=1, size=64, seed=2)
+        assert len(synthetic_slices(third, CLASSES, joined)) == 24
+
+    def test_a_phantom_that_does_not_say_its_seed_is_refused(self, made: Path, tmp_path: Path) -> None:
+        converted = convert_data(made, tmp_path / "converted")
+        for given, beside in ((made, converted), (converted, made)):
+            with pytest.raises(InputError, match=rf"{converted} does not say which seed"):
+                synthetic_slices(given, CLASSES, open_dataset(beside))
+
+    def test_a_phantom_by_its_table(self, made: Path) -> None:
+        with pytest.raises(InputError, match="has the same patients as"):
+            synthetic_slices(made, CLASSES, open_dataset(made / "manifest.csv"))
 
 
 class TestTraining:

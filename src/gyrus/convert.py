@@ -208,8 +208,9 @@ def _write_images(
     for done, record in enumerate(dataset, start=1):
         image = record.read()
         file = _picture_name(record.id)
-        if file in records:
-            file = f"{file.removesuffix('.png')}-{done}.png"
+        stem, number = file.removesuffix(".png"), done
+        while file in records:
+            file, number = f"{stem}-{number}.png", number + 1
         scale = scale_of(image.pixels, options.bits, options.window, stretch=False)
         if scale != Scale():
             scales[file] = scale

@@ -42,7 +42,8 @@ INFO = DatasetInfo(
 
 _TO_2021 = {1: "necrotic_core", 2: "oedema", 4: "enhancing"}
 _FROM_2023 = {1: "necrotic_core", 2: "oedema", 3: "enhancing", 4: "resection_cavity"}
-_TUMOURS = {"MEN": "meningioma", "MET": "metastasis"}  # cohorts of 2023 and later that are no gliomas
+_TUMOURS = {"GLI": "glioma", "SSA": "glioma", "PED": "glioma", "MEN": "meningioma", "MET": "metastasis"}
+"""What the cohorts of 2023 and later have; that of any other, such as GoAT, which mixes them, is unknown."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def open_cases(root: Path) -> Cases:
         for what, without in (
             ("labels", [c.id for c in cases if c.labels is None]),
             ("one of t1, t1ce, t2 and flair", [c.id for c in cases if len(c.images) < 4]),
+            ("a known kind of tumour", [c.id for c in cases if c.tumour is None]),
         )
         if without
     ]
@@ -127,8 +129,8 @@ def _cases_in(root: Path, folder: Path) -> list[Case]:
 
 
 def _case(root: Path, folder: Path, id: str, images: dict[str, VolumeRef], labels: LabelRef | None) -> Case:
-    cohort = re.match(r"BraTS-([A-Z]+)-", id)
-    kind = cohort.group(1) if cohort else "GLI"
+    cohort = re.match(r"BraTS-([A-Za-z]+)-", id)
+    kind = cohort.group(1) if cohort else "GLI"  # before there were cohorts, all were gliomas
     if kind == "PED":
         labels = None  # the children's cohort gave its integers other meanings from one year to the next
     where = folder if folder.name == id else folder / id
@@ -138,14 +140,14 @@ def _case(root: Path, folder: Path, id: str, images: dict[str, VolumeRef], label
         patient=patient_of(id),
         study=id,
         labels=labels,
-        tumour=_TUMOURS.get(kind, "glioma"),
+        tumour=_TUMOURS.get(kind),
         plane="axial",
     )
 
 
 def patient_of(id: str) -> str:
     """Return the patient of a case's id: the id without the number of the exam, in the years that give one."""
-    return re.sub(r"^(BraTS-[A-Z]+-\d+)-\d+$|^(Brats1[78]_\w+_\w+)_\d+$", r"\1\2", id)
+    return re.sub(r"^(BraTS-[A-Za-z]+-\d+)-\d+$|^(Brats1[78]_\w+_\w+)_\d+$", r"\1\2", id)
 
 
 def _is_decathlon(root: Path) -> bool:

@@ -101,18 +101,28 @@ class LabelRef:
 
 @dataclass(frozen=True, slots=True)
 class LabelMask:
-    """The tumour mask of one slice, cut from a case's labels when it is asked for."""
+    """The tumour mask of one slice, cut from a case's labels when it is asked for.
+
+    Attributes:
+        labels: of the case.
+        at: which slice.
+        region: of the tumour.
+        image: the volume that the slice is cut from.
+    """
 
     labels: LabelRef
     at: SliceRef
     region: str
+    image: Path
 
     def read(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Return the mask on the slice's (H, W) grid.
 
         Raises:
-            InputError: the labels cannot be read, are of another size, or hold a value that is not in their table.
+            InputError: the labels cannot be read, lie on another grid than the image, or hold a value that is not in
+                their table.
         """
+        check_grid(self.labels.path, read_grid(self.labels.path), self.image, read_grid(self.image))
         stored = read_image(self.labels.path, self.at).pixels
         if stored.shape != tuple(shape):
             raise InputError(
@@ -207,8 +217,8 @@ def check_grid(labels: Path, drawn: Grid, image: Path, grid: Grid) -> None:
             f"{labels} has {' x '.join(map(str, drawn.shape))} voxels and its image {image.name} "
             f"{' x '.join(map(str, grid.shape))}: labels must be drawn on the image's own grid"
         )
-    corner = np.array([*(n - 1 for n in grid.shape), 1.0])
-    apart = max(np.abs((drawn.affine - grid.affine) @ end).max() for end in (np.array([0, 0, 0, 1.0]), corner))
+    corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(grid.shape) - 1)  # one of them lies furthest away
+    apart = np.abs(np.c_[corners, np.ones(8)] @ (drawn.affine - grid.affine).T).max()
     if apart > 0.1 * min(grid.spacing):
         raise InputError(
             f"{labels} lies {apart:.2g} mm away from its image {image.name}: labels must be drawn on the image's grid"
@@ -268,6 +278,7 @@ def case_records(
         cut = plane or case.plane or grid.acquired
         name = relative_name(ref.path, cases.root)
         for index in chosen(slices, grid.count(cut), f"{ref.path} ({cut})"):
+            drawn = None if case.labels is None else LabelMask(case.labels, SliceRef(cut, index), region, ref.path)
             records.append(
                 Record(
                     id=f"{name}#{cut}-{index}",
@@ -276,7 +287,7 @@ def case_records(
                     spaced=case.spaced,
                     patient=case.patient,
                     study=case.study,
-                    mask=None if case.labels is None else LabelMask(case.labels, SliceRef(cut, index), region),
+                    mask=drawn,
                     plane=cut,
                     source=cases.info.name,
                 )

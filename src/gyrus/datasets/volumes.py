@@ -15,8 +15,8 @@ from gyrus.datasets.cases import Case, Cases, VolumeRef, case_records, relative_
 from gyrus.datasets.listing import and_more, count, is_image, listing
 from gyrus.datasets.registry import DatasetReader
 from gyrus.errors import InputError
-from gyrus.io import is_volume, patient_key, read_grid, study_key
-from gyrus.io.dicom import find_header, is_dicom, read_dataset, read_header
+from gyrus.io import Grid, is_volume, patient_key, read_grid, study_key
+from gyrus.io.dicom import as_stored, explained, find_header, is_dicom, read_dataset, read_header
 from gyrus.io.dicom_series import dicom_files
 from gyrus.io.volume import AXIS
 from gyrus.records import Dataset, DatasetInfo, Record
@@ -32,7 +32,9 @@ INFO = DatasetInfo(
 
 _DEEPEST = 6
 _SHORTEST_SALT = 16
-_SUFFIX = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+_THINNEST_HEAD = 60  # mm, of slices 1 mm apart
+_MATRIX = 128  # the smallest that a whole slice is acquired in
+_SUFFIX = re.compile(r"\.(nii(\.gz)?|hdr)$", re.IGNORECASE)
 
 
 def walk(root: Path, depth: int = _DEEPEST) -> Iterator[Path]:
@@ -122,15 +124,26 @@ def open_volumes(root: Path) -> Dataset:
 
 
 def volume_case(path: Path, id: str, salt: bytes, *, keep_identity: bool = False) -> Case:
-    """Return the case of one volume; its header is read."""
-    channels = read_grid(path).channels
-    images = {"image": VolumeRef(path)} if channels == 1 else {str(c): VolumeRef(path, c) for c in range(channels)}
+    """Return the case of one volume; its header is read, and its spacing believed unless it is a placeholder's.
+
+    A NIfTI header in which nobody stated the spacing says 1 x 1 x 1 mm. It counts as unknown where no head would fit
+    into such a volume: a square matrix of 128 or more, and less than 60 mm across it, as in the copies of
+    Brain-Tumor-Progression.
+    """
+    grid = read_grid(path)
+    channels = range(grid.channels)
+    images = {"image": VolumeRef(path)} if len(channels) == 1 else {str(c): VolumeRef(path, c) for c in channels}
     if is_nifti(path.name):
-        return Case(id, images)
+        return Case(id, images, spaced=not _is_placeholder(grid))
     patient, study = _keys(path, salt)
     if keep_identity:
-        patient = _stated(path, "PatientID")
+        patient = _stated(path)
     return Case(id, images, patient=patient, study=study, plane=_plane(path))
+
+
+def _is_placeholder(grid: Grid) -> bool:
+    across, *square = sorted(grid.shape)
+    return np.allclose(grid.spacing, 1, atol=1e-4) and across < _THINNEST_HEAD and min(square) == max(square) >= _MATRIX
 
 
 def dicom_record(path: Path, name: str, salt: bytes, source: str) -> Record:
@@ -166,18 +179,27 @@ def salt_for(paths: Iterable[Path], given: bytes | None = None) -> bytes:
 
 
 def _first(path: Path) -> Path:
-    """Return the file itself, or the first of a series."""
-    return dicom_files(path)[0] if path.is_dir() else path
+    """Return the file itself, or the first image of a series: a DICOMDIR or a report beside it says nothing of it."""
+    return next(file for file in dicom_files(path) if find_header(file) is not None) if path.is_dir() else path
 
 
-def _stated(path: Path, element: str) -> str | None:
-    return str(read_dataset(_first(path), (element,)).get(element) or "").strip() or None
+def _stated(path: Path) -> str | None:
+    """Return the patient's id as the header has it, for who asked to keep it."""
+    file = _first(path)
+    with explained(file):
+        return str(read_dataset(file, ("PatientID",)).get("PatientID") or "").strip() or None
+
+
+def _states(path: Path, element: str) -> bool:
+    file = _first(path)
+    with explained(file):
+        return bool(as_stored(read_dataset(file, (element,)), element))
 
 
 def _keys(path: Path, salt: bytes) -> tuple[str | None, str | None]:
-    """Return the keys of the patient and of the study, None for what the first file does not state."""
-    patient = patient_key(path, salt) if _stated(path, "PatientID") else None
-    return patient, study_key(path, salt) if _stated(path, "StudyInstanceUID") else None
+    """Return the keys of the patient and of the study, None for what the first image does not state."""
+    patient = patient_key(path, salt) if _states(path, "PatientID") else None
+    return patient, study_key(path, salt) if _states(path, "StudyInstanceUID") else None
 
 
 def _plane(path: Path) -> str | None:

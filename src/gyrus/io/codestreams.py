@@ -15,7 +15,8 @@ _J2K_START = b"\xff\x4f\xff\x51"
 _LOSSLESS, _TABLES, _RESTARTS, _SCAN = 0xC3, 0xC4, 0xDD, 0xDA
 _FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 _SEGMENTS = _FRAMES | {_TABLES, _RESTARTS, _SCAN, 0xDB, 0xF8, 0xFE, *range(0xE0, 0xF0)}  # markers with a length
-_END, _PADDING = b"\xff\xd9", b"\0\xff"
+_END, _PADDING, _ZEROS = b"\xff\xd9", b"\0\xff", bytes(8)
+_SEQUENTIAL = {0xC0, 0xC1}
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # within a scan, but for restarts
 _ENTROPY = 0  # in place of a marker: the coded pixels, up to the end
 
@@ -35,6 +36,21 @@ def frame_size(codestream: bytes) -> tuple[int, int, int] | None:
         return None
     _, height, width, channels = struct.unpack_from(">BHHB", frames[0])
     return height, width, channels
+
+
+def unended(codestream: bytes) -> bytes | None:
+    """Return a JPEG up to the end of its coded pixels, and zeros in place of its end mark.
+
+    libjpeg fills with grey what is missing before the mark, and only whispers a warning. Without the mark it asks for
+    more data instead, unless all of the picture is there. None for what is not sequential and in one scan, where
+    libjpeg asks for the mark in any case.
+    """
+    found = list(_segments(codestream))
+    coded = dict(found).get(_ENTROPY)
+    end = None if coded is None else _MARKER.search(coded)
+    if not _SEQUENTIAL & dict(found).keys() or coded is None or end is None or coded[end.start() :][:2] != _END:
+        return None
+    return codestream[: len(codestream) - len(coded) + end.start()] + _ZEROS
 
 
 def is_sound_lossless(codestream: bytes, bits: int) -> bool:

@@ -108,6 +108,8 @@ class Header:
 def is_dicom(path: Path) -> bool:
     """Tell whether a file carries the mark of DICOM, "DICM" after 128 bytes."""
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            return False
         with path.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
     except (OSError, ValueError):  # ValueError: a name no file can have

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from gyrus.errors import InputError, MissingExtraError
-from gyrus.io.codestreams import frame_size, is_sound_lossless
+from gyrus.io.codestreams import frame_size, is_sound_lossless, unended
 from gyrus.io.dicom import PALETTE, Frame, Header, explained, mirror_sum, read_dataset, transfer_syntax, white_is_low
 from gyrus.io.image import Image
 from gyrus.io.raster import NO_TINT, Tint, _luminance
@@ -103,7 +105,7 @@ def _check_decoder(path: Path, dataset: Dataset) -> None:
 def _check_codestreams(path: Path, dataset: Dataset, header: Header) -> None:
     """Refuse compressed frames that a decoder must not be trusted with: see :mod:`gyrus.io.codestreams`."""
     from pydicom.encaps import generate_frames
-    from pydicom.uid import JPEGLossless, JPEGLosslessSV1, RLELossless
+    from pydicom.uid import JPEGBaseline8Bit, JPEGLossless, JPEGLosslessSV1, RLELossless
 
     syntax = transfer_syntax(dataset)
     if not syntax.is_encapsulated or syntax == RLELossless:  # run lengths have no size of their own
@@ -112,11 +114,24 @@ def _check_codestreams(path: Path, dataset: Dataset, header: Header) -> None:
     table, lengths = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
     offsets = (table, lengths) if table and lengths else None
     for frame in generate_frames(dataset.PixelData, number_of_frames=len(header.frames), extended_offsets=offsets):
-        sound = syntax not in (JPEGLossless, JPEGLosslessSV1) or is_sound_lossless(frame, dataset.BitsAllocated)
-        if frame_size(frame) != wanted or not sound:
+        sound = frame_size(frame) == wanted
+        if syntax in (JPEGLossless, JPEGLosslessSV1):
+            sound = sound and is_sound_lossless(frame, dataset.BitsAllocated)
+        elif syntax == JPEGBaseline8Bit:
+            sound = sound and _is_whole(frame)
+        if not sound:
             raise InputError(
                 f"{path} holds compressed pixels that are damaged or of another size than it says: restore it"
             )
+
+
+def _is_whole(frame: bytes) -> bool:
+    """Tell whether all pixels of a baseline JPEG are there; pydicom's decoders fill in grey what is not."""
+    try:
+        Pillow.open(BytesIO(unended(frame) or frame), formats=("JPEG",)).load()
+    except OSError:
+        return False
+    return True
 
 
 def _decoded(dataset: Dataset) -> NDArray[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gyrus.errors import InputError
-from gyrus.io.dicom import as_stored, explained, read_dataset
+from gyrus.io.dicom import as_stored, explained, find_header, read_dataset
 from gyrus.io.dicom_series import dicom_files
 
 DIGITS = 16
@@ -21,7 +21,8 @@ def patient_key(path: Path, salt: bytes) -> str:
     secrecy is in the salt: keep it apart from what is published, and use one salt for all data that is to be grouped.
 
     Args:
-        path: a DICOM file, or a folder of such files that belong to one patient.
+        path: a DICOM file, or a folder of such files that belong to one patient; those in it that hold no image, such
+            as a DICOMDIR, are passed over.
         salt: secret bytes, at least 16 of them (``secrets.token_bytes(32)``).
 
     Returns:
@@ -47,7 +48,7 @@ def _key(what: str, path: Path, salt: bytes, elements: Sequence[str]) -> str:
     if len(salt) < DIGITS:
         raise InputError(f"a salt of {len(salt)} bytes can be guessed: use at least {DIGITS}")
     path = Path(path)
-    files = dicom_files(path) if path.is_dir() else [path]
+    files = [f for f in dicom_files(path) if find_header(f) is not None] if path.is_dir() else [path]
     found = {_identity(what, file, elements) for file in files}
     if len(found) != 1:
         raise InputError(f"{path} holds files of {len(found)} {what} ids: put each in a folder of its own")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -16,6 +19,7 @@ from PIL import ImageFile, UnidentifiedImageError
 
 from gyrus.errors import InputError
 from gyrus.io.checks import MAX_PIXELS, brief, check_file, check_size
+from gyrus.io.codestreams import unended
 from gyrus.io.image import VISIBLE, Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -26,6 +30,7 @@ _LUMA = (np.float32(0.299), np.float32(0.587), np.float32(0.114))  # ITU-R BT.60
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by the header's colour type
 _GREY_MODES = ("L", "I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 _ORIENTATION, _BITS, _SAMPLES, _PHOTOMETRIC, _DESCRIPTION, _X_RES, _Y_RES = 274, 258, 277, 262, 270, 282, 283
+_FORMAT, _UNSIGNED, _SIGNED, _DEPTH = 339, 1, 2, 32997  # the last is of SGI: slices behind one directory
 _WHITE_IS_ZERO = 0
 _CLASSIC_TIFF = 42
 _TIFF_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
@@ -94,6 +99,8 @@ def read_raster(path: Path) -> Image:
     with _opened(path) as stream:
         picture = _open(stream)
         header = _header(path, picture, stream)
+        if picture.format == "JPEG":
+            picture = _unfilled(picture, stream)
         picture.load()
         samples = _samples(path, picture)
         if header.format != "TIFF":  # Pillow has turned a TIFF already, and nothing else
@@ -157,6 +164,13 @@ def _open(stream: BinaryIO) -> ImageFile.ImageFile:
     return Pillow.open(stream, formats=_FORMATS)
 
 
+def _unfilled(picture: ImageFile.ImageFile, stream: BinaryIO) -> ImageFile.ImageFile:
+    """Return a JPEG such that decoding it fails where pixels are missing; see :func:`gyrus.io.codestreams.unended`."""
+    stream.seek(0)
+    strict = unended(stream.read())
+    return picture if strict is None else _open(BytesIO(strict))
+
+
 def _not_an_image(path: Path) -> str:
     """Say what the file is instead, from its first bytes."""
     with path.open("rb") as stream:
@@ -184,6 +198,7 @@ def _header(path: Path, picture: ImageFile.ImageFile, stream: BinaryIO) -> _Head
     file_format = "JPEG" if picture.format == "MPO" else str(picture.format)
     if file_format == "TIFF":
         _check_tiff_directory(path, stream)
+        _check_tiff_samples(path, picture)
     pages = 1 if file_format == "JPEG" else int(getattr(picture, "n_frames", 1))
     if pages != 1:
         raise InputError(f"{path} holds {pages} pages: save the one slice that is meant as its own file")
@@ -232,6 +247,25 @@ def _check_tiff_directory(path: Path, stream: BinaryIO) -> None:
         end = max(end, offset + size if size > 4 else 0)
     if end > len(data):
         raise InputError(f"{path} is cut short (its directory ends beyond the file): restore it from its source")
+
+
+def _check_tiff_samples(path: Path, picture: ImageFile.ImageFile) -> None:
+    """Refuse samples that Pillow takes for others without a word, and stacks of which it shows the first slice."""
+    tags: Mapping[int, Any] = picture.tag_v2  # type: ignore[attr-defined]
+    bits, kind = max(tags.get(_BITS, (1,))), max(tags.get(_FORMAT, (_UNSIGNED,)))
+    if (bits, kind) in ((8, _SIGNED), (32, _UNSIGNED)):
+        raise InputError(
+            f"{path} holds {'signed 8-bit' if bits == 8 else 'unsigned 32-bit'} samples, which are misread as others: "
+            "save it as unsigned 8-bit, 16-bit or 32-bit float grey"
+        )
+    words = str(tags.get(_DESCRIPTION, ""))
+    imagej = re.search(r"^images=(\d+)$", words, re.MULTILINE)
+    tifffile = re.match(r'\{"shape": \[([\d, ]+)\]', words)
+    shape = [int(n) for n in tifffile.group(1).split(",")] if tifffile else []
+    held = math.prod(shape) // (picture.width * picture.height * int(tags.get(_SAMPLES, 1)))
+    slices = max(int(tags.get(_DEPTH, 1)), int(imagej.group(1)) if imagej else 1, held if shape else 1)
+    if slices > 1:
+        raise InputError(f"{path} holds {slices} slices: save the one that is meant as its own file")
 
 
 def _png_facts(path: Path, stream: BinaryIO) -> tuple[int, int, int]:

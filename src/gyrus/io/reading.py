@@ -94,10 +94,7 @@ def read_grid(path: Path) -> Grid:
         InputError: as far as the headers show it.
     """
     path = Path(path)
-    if _is_nifti(path):
-        return nifti.read_nifti_grid(path)
-    _check_volume(path)
-    return dicom_series.read_dicom_grid(path)
+    return _kept_grid(path, _stamp(path))
 
 
 def is_volume(path: Path) -> bool:
@@ -173,7 +170,10 @@ def _stamp(path: Path) -> _Stamp:
 
 @lru_cache(maxsize=64)
 def _kept_grid(path: Path, stamp: _Stamp) -> Grid:  # noqa: ARG001 - the stamp is part of the key
-    return read_grid(path)
+    if _is_nifti(path):
+        return nifti.read_nifti_grid(path)
+    _check_volume(path)
+    return dicom_series.read_dicom_grid(path)
 
 
 @lru_cache(maxsize=2)
