@@ -18,10 +18,10 @@ ROWS = 12
 
 
 def figure(value: Mapping[str, Any] | None) -> str:
-    """Return "0.430 [0.38, 0.48]", or nothing where there is no value."""
+    """Return "0.430 [0.38, 0.48]", without the brackets where there is no interval, or nothing where no value."""
     if value is None or value["value"] is None:
         return ""
-    return f"{value['value']:.3f} [{value['low']:.2f}, {value['high']:.2f}]"
+    return f"{value['value']:.3f}" + ("" if value["low"] is None else f" [{value['low']:.2f}, {value['high']:.2f}]")
 
 
 def table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Iterator[str]:

@@ -345,9 +345,11 @@ def card(model: Classifier, augment: Augment, weights: Path, figures: Mapping[st
 
 
 def interval(figure: Mapping[str, Any] | None) -> str:
-    """Return an estimate with its 95 % interval, a dash where there is none."""
+    """Return an estimate with its 95 % interval where it has one, a dash where there is none."""
     if figure is None or figure["value"] is None:
         return "-"
+    if figure["low"] is None:
+        return f"{figure['value']:.3f}"
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 

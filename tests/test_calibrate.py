@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 from commandline import Gyrus, tree
+from discs import write_discs
 
 from gyrus.artifacts import read_manifest, sha256
-from gyrus.calibrate import calibrate_run
+from gyrus.calibrate import _person, calibrate_run
 from gyrus.certainty.novelty import SCORES
+from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
 from gyrus.evaluate import evaluate_run
 from gyrus.models import load_model, save_model
@@ -25,9 +28,10 @@ from gyrus.preprocess import frame_of, prepare
 from gyrus.records import Record
 from gyrus.report import write_report
 from gyrus.rundata import open_run_data
-from gyrus.splits import Split
-from gyrus.stages import explain_run, predict_files, predict_run
+from gyrus.splits import Split, split_dataset
+from gyrus.stages import explain_run, predict_files, predict_run, train_run
 from gyrus.thresholds import find_threshold, learn
+from gyrus.training import make_config
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +247,29 @@ def test_scores_and_report_of_a_calibrated_run(calibrated: Path, tmp_path: Path)
     assert "The probabilities are calibrated" in page
     assert "Holds the true class" in page
     assert "Reliability per slice" in page
+
+
+def test_two_exams_of_one_person_are_one(tmp_path: Path) -> None:
+    """The split has merged their ids, which the records still carry."""
+    discs = write_discs(tmp_path / "discs", patients=8, slices=2, side=40)
+    table = discs.root / "manifest.csv"
+    text = table.read_text(encoding="utf-8")
+    for label, start in (("g", 1000), ("m", 2000)):
+        for i in range(8):
+            text = text.replace(f",{label}{i}\n", f",MR{start + i // 2}{'B' if i % 2 else ''}\n")
+    table.write_text(text, encoding="utf-8")
+    (split,) = split_dataset(discs.root, tmp_path / "split.json", fractions=(0.5, 0.25, 0.25))
+    assert len({r.patient for r in open_dataset(discs.root).select(split.val)}) == 4
+    config = make_config(model="mobilenetv2_100", pretrained="none", size=32, epochs=1, device="cpu")
+    train_run(discs.root, tmp_path / "split.json", config, tmp_path / "run")
+    made = calibrate_run(tmp_path / "run", coverage=0.4, false_refusals=0.1, device="cpu")
+    found = made["runs"][0]["calibration"]
+    assert (found["slices"], found["persons"]) == (8, 2)
+    assert found["persons_per_class"] == {"glioma": 1, "meningioma": 1}
+    record = open_dataset(discs.root)[split.val[0]]
+    torn = replace(split, grouping="record-wise", groups={i: i for i in split.groups})
+    assert _person(record, torn) == record.patient
+    assert _person(replace(record, patient=None), torn) == record.id
 
 
 class TestRefusals:

@@ -70,13 +70,16 @@ def test_of_a_calibrated_model() -> None:
     assert answers["accuracy"].value == 0.25  # of four, the first alone
 
 
-def test_unreadable_rows_are_left_out_and_unknown_patients_count_slice_by_slice() -> None:
+def test_unreadable_rows_are_left_out_and_a_slice_of_an_unknown_patient_stands_for_itself() -> None:
     given = table([0.9, 0.9, 0.9], ["glioma"] * 3, [None, "a", "a"])
     logits = given.logits.copy()
     logits[0] = np.nan
     found = score_certainty(replace(given, logits=logits, status=("unreadable", "ok", "ok"), labels=(None, *CLASSES)))
     assert (found["brier"].n, found["brier"].groups) == (2, 1)
+    assert np.isnan([found["brier"].low, found["ece"].high]).all()  # one person
     found = score_certainty(given)
+    assert (found["brier"].n, found["brier"].groups) == (3, 2)
+    found = score_certainty(replace(given, patients=(None,) * 3))
     assert (found["brier"].n, found["brier"].groups) == (3, 3)
 
 

@@ -84,15 +84,26 @@ def test_a_patient_has_the_mean_probability_of_their_slices() -> None:
 
 def test_without_patients_the_interval_is_over_slices() -> None:
     truth, shares = ["glioma", "meningioma", "pituitary"] * 4, [G, M, G] * 4
-    for patients in ([None] * 12, ["a"] * 11 + [None]):
-        got = score_classification(table(truth, shares, patients))
-        assert got["interval_over"] == "slices"
-        assert got["patient"] is None
-        assert (got["slice"]["n"], got["slice"]["groups"]) == (12, 12)
+    got = score_classification(table(truth, shares, [None] * 12))
+    assert got["interval_over"] == "slices"
+    assert got["patient"] is None
+    assert (got["slice"]["n"], got["slice"]["groups"]) == (12, 12)
     grouped = score_classification(table(truth, shares, ["a", "b", "c"] * 4))["slice"]["accuracy"]
     alone = got["slice"]["accuracy"]
     assert grouped.value == alone.value
     assert grouped.high - grouped.low > alone.high - alone.low  # every slice of c is wrong together
+
+
+def test_a_slice_of_an_unknown_patient_stands_for_itself_and_others_for_their_patients() -> None:
+    truth, shares = ["glioma", "meningioma", "pituitary"] * 4, [G, M, G] * 4
+    whole = score_classification(table(truth, shares, ["a", "b", "c"] * 4))
+    got = score_classification(table(truth, shares, ["a", "b", "c"] * 3 + ["a", "b", None]))
+    assert got["interval_over"] == "patients"
+    assert (got["slice"]["n"], got["slice"]["groups"]) == (12, 4)
+    assert (got["patient"]["n"], got["patient"]["confusion"]) == (3, whole["patient"]["confusion"])
+    one = score_classification(table(truth, shares, ["a"] * 11 + [None]))
+    assert (one["slice"]["groups"], one["patient"]["n"]) == (2, 1)
+    assert np.isnan([one["patient"]["accuracy"].low, one["patient"]["accuracy"].high]).all()
 
 
 def test_the_seed_decides_the_interval() -> None:

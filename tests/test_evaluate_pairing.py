@@ -81,6 +81,13 @@ class TestIndependent:
         assert (found.a.groups, found.b.groups) == (4, 3)
         assert (found.only_a, found.only_b, found.mcnemar_p) == (None, None, None)
 
+    def test_one_patient_on_a_side_says_nothing_of_others(self) -> None:
+        for one, other in (("aaaa", "xyz"), ("wxyz", "bbb")):
+            found = compare_independent(answers("1000"), list(one), answers("110"), list(other)).difference
+            assert found.value == pytest.approx(2 / 3 - 1 / 4)
+            assert math.isnan(found.low)
+            assert math.isnan(found.high)
+
     def test_interval_has_the_width_of_both(self) -> None:
         """Of proportions 0.3 and 0.6 of 400 and 300: 1.96 sqrt(p q / n + p q / n) to either side."""
         a, b = np.arange(400) < 120, np.arange(300) < 180

@@ -12,8 +12,8 @@ from handmade_slices import listed
 
 from gyrus.duplicates import Copies, Pair
 from gyrus.errors import InputError
-from gyrus.groups import group_slices, identical_files, join_groups, repeat_exams
-from gyrus.records import Dataset
+from gyrus.groups import group_slices, identical_files, join_groups, repeat_exams, with_patients_whole
+from gyrus.records import Dataset, Record
 
 ROWS = [
     ("a", "glioma", "MR048294"),
@@ -75,6 +75,15 @@ def test_patients_that_share_a_file_are_merged_with_a_note(data: Dataset) -> Non
     assert "2 patient ids that share an identical file were merged (MR048294 with 110)." in groups.notes
 
 
+def test_two_pairs_of_merged_patients_are_four_ids(tmp_path: Path) -> None:
+    data = listed(tmp_path, [(f"{i}", "glioma", f"p{i}") for i in range(5)])
+    for record, content in zip(data, (b"one", b"one", b"two", b"two", b"three"), strict=True):
+        record.path.write_bytes(content)
+    groups = group_slices(data)
+    assert groups.of == {"0": "p0", "1": "p0", "2": "p2", "3": "p2", "4": "p4"}
+    assert groups.notes == ("4 patient ids that share an identical file were merged (p1 with p0 and others).",)
+
+
 def test_slices_of_one_file_are_not_its_copies(data: Dataset) -> None:
     for record in data:
         record.path.write_bytes(b"same")
@@ -91,6 +100,41 @@ def test_auto_takes_patients_else_clusters(tmp_path: Path) -> None:
     assert first == mirrored
     assert len({first, *others}) == 3
     assert groups.notes == ("1 copy kept with what they copy (1 cluster).",)
+    assert groups.unknown == {r.id for r in data}
+
+
+@pytest.mark.parametrize("grouping", ["auto", "cluster"])
+def test_known_patients_stay_whole_where_others_are_unknown(tmp_path: Path, grouping: str) -> None:
+    """0.png and its mirror image, whose patient is unknown; 2.png and 3.png, two exams of one person."""
+    data = drawn(tmp_path)
+    patients = ("MR048294", None, "MR048294B", "MR048295")
+    known = replace(data, records=tuple(replace(r, patient=p) for r, p in zip(data, patients, strict=True)))
+    groups = group_slices(known, grouping)
+    assert groups.grouping == "cluster"
+    assert groups.of == {"0.png": "0.png", "1.png": "0.png", "2.png": "0.png", "3.png": "3.png"}
+    assert groups.unknown == {"1.png"}
+    assert groups.notes == (
+        "1 patient id of a repeat exam, marked by a letter, merged (MR048294B with MR048294).",
+        "1 copy kept with what they copy (1 cluster).",
+    )
+
+
+def test_patients_who_share_a_copy_are_one_where_others_are_unknown(tmp_path: Path) -> None:
+    data = drawn(tmp_path)
+    patients = ("ann", "bob", "bob", None)
+    groups = group_slices(
+        replace(data, records=tuple(replace(r, patient=p) for r, p in zip(data, patients, strict=True)))
+    )
+    assert groups.of == {"0.png": "0.png", "1.png": "0.png", "2.png": "0.png", "3.png": "3.png"}
+    assert groups.notes[0] == "2 patient ids that share copies of a picture were merged (bob with ann)."
+
+
+def test_groups_that_tear_a_patient_apart_are_seen() -> None:
+    records = [Record(str(i), Path(str(i)), "glioma", p) for i, p in enumerate(("ann", None, "ann"))]
+    whole = {"0": "x", "1": "y", "2": "x"}
+    assert with_patients_whole(records, whole) == whole
+    assert with_patients_whole(records, {"0": "x", "1": "y", "2": "z"}) == whole
+    assert with_patients_whole(records, {"0": "x"})["1"] == ""
 
 
 def test_a_picture_that_cannot_be_read_stops_clustering(tmp_path: Path) -> None:
@@ -105,8 +149,9 @@ def test_joined_groups_follow_patients_and_copies_across_datasets(data: Dataset)
     records.append(replace(data.records[3], id="f", source="two"))  # another "111": patients are a dataset's own
     pair = Pair(first=0, second=4, kind="near", similarity=0.99, turn="as is")
     copies = Copies(n=6, pairs=(pair,), clusters=((0, 4),), unreadable={})
-    records[1] = replace(records[1], patient="MR048294")
-    assert join_groups(records, copies) == ["a", "a", "c", "d", "a", "f"]
+    assert join_groups(records, copies) == ["a", "a", "c", "d", "a", "f"]  # b is a repeat exam
+    elsewhere = [*records[:5], replace(records[5], patient="MR048294C")]  # another hospital's number
+    assert join_groups(elsewhere, copies) == ["a", "a", "c", "d", "a", "f"]
 
 
 def test_what_cannot_be_grouped_is_refused(data: Dataset) -> None:

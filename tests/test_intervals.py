@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from gyrus.intervals import REPLICATES, Bootstrap, Interval, interval
 
@@ -23,9 +24,37 @@ def test_two_groups_by_hand() -> None:
     assert (got.value, got.low, got.high, got.n, got.groups) == (0.25, 0.0, 1.0, 4, 2)
 
 
-def test_one_group_has_no_spread() -> None:
-    got = Bootstrap(["a"] * 3).mean(np.array([1.0, 2.0, 6.0]))
-    assert (got.value, got.low, got.high, got.n, got.groups) == (3.0, 3.0, 3.0, 3, 1)
+def test_one_group_says_nothing_of_others() -> None:
+    """It has a value and no interval: drawing one person again and again is no certainty."""
+    boot, values = Bootstrap(["a"] * 3), np.array([1.0, 2.0, 6.0])
+    for got in (boot.mean(values), boot.statistic(values, lambda sums: sums / 3)):
+        assert (got.value, got.n, got.groups) == (3.0, 3, 1)
+        assert np.isnan([got.low, got.high]).all()
+        assert not got.low > 0
+
+
+def test_a_figure_that_hangs_on_one_group_has_no_interval() -> None:
+    """Of five groups one alone has known values, or slices of the class whose recall is asked for."""
+    boot = Bootstrap(list("aabcde"))
+    got = boot.mean(np.array([1.0, 0.0, *[np.nan] * 4]))
+    assert (got.value, got.n, got.groups) == (0.5, 2, 1)
+    assert np.isnan([got.low, got.high]).all()
+
+    def recall(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.divide(sums[..., 0], sums[..., 1], out=np.full(len(sums), np.nan), where=sums[..., 1] > 0)
+
+    hits, slices = np.array([1, 0, 0, 0, 0, 0]), np.array([1, 1, 0, 0, 0, 0])
+    alone = boot.statistic(np.stack([hits, slices], axis=1), recall)
+    assert (alone.value, alone.n, alone.groups) == (0.5, 6, 5)
+    assert np.isnan([alone.low, alone.high]).all()
+    slices[2] = 1
+    shared = boot.statistic(np.stack([hits, slices], axis=1), recall)
+    assert (shared.low, shared.high) == (0.0, 0.5)
+
+
+def test_equal_groups_are_certain() -> None:
+    got = Bootstrap(["a", "b"]).mean(np.ones(2))
+    assert (got.low, got.high) == (1.0, 1.0)
 
 
 def test_nan_is_left_out_of_value_counts_and_replicates() -> None:
@@ -86,8 +115,10 @@ def test_undefined_values_and_replicates() -> None:
     assert np.isnan(interval(np.nan, np.array([1.0, 2.0]), 2, 2).low)
     assert np.isnan(interval(1.0, np.array([np.nan]), 2, 2).high)
     assert interval(1.0, np.array([np.nan, 1.0, 1.0]), 2, 2).high == 1.0
+    assert np.isnan(interval(1.0, np.array([1.0, 1.0]), 2, 1).high)
 
 
 def test_as_text() -> None:
     assert str(Interval(0.5, 0.25, 0.75, 9, 3)) == "0.500 [0.250, 0.750]"
+    assert str(Interval(0.5, np.nan, np.nan, 9, 1)) == "0.500"
     assert str(Interval(np.nan, np.nan, np.nan, 0, 0)) == "-"

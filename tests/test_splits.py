@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from handmade_slices import listed
+from handmade_slices import listed, write_png
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
 from gyrus.records import Dataset
 from gyrus.splits import PARTS, Split, holdout, kfold, official, split_dataset
@@ -190,6 +191,55 @@ def test_data_without_patients_is_refused_until_it_is_said_how(tmp_path: Path) -
     assert holdout(data, grouping="record-wise").leaks
 
 
+def with_one_blank(folder: Path) -> Dataset:
+    """Four slices of each of thirty patients as pictures with a manifest, one slice without its patient."""
+    rng = np.random.default_rng(0)
+    lines = ["file,label,patient"]
+    for patient in range(30):
+        for n in range(4):
+            name = f"{patient:02d}-{n}.png"
+            coarse = rng.integers(0, 255, (6, 6), dtype=np.uint8)
+            write_png(folder / name, np.kron(coarse, np.ones((16, 16), dtype=np.uint8)))
+            lines.append(f"{name},{CLASSES[patient % 3]},{'' if name == '07-2.png' else f'p{patient:02d}'}")
+    (folder / "manifest.csv").write_text("\n".join(lines))
+    return open_dataset(folder)
+
+
+def test_one_blank_patient_does_not_tear_the_others_apart(tmp_path: Path) -> None:
+    data = with_one_blank(tmp_path / "data")
+    with pytest.raises(InputError, match=r"'07-2\.png' has no patient.*keep known patients .* --group auto"):
+        holdout(data)
+    (split,) = split_dataset(tmp_path / "data", tmp_path / "split.json", group="auto")
+    train, val, test = ({p for p in patients_of(split, data, part) if p is not None} for part in PARTS)
+    assert len(train) + len(val) + len(test) == len(train | val | test) == 30
+    assert (split.grouping, split.leaks, split.unknown) == ("cluster", False, 1)
+    assert (
+        "cluster-wise: no copy of a slice and no known patient is on both sides, but the patient of 1 slice is unknown "
+        "and may be (" in split.statement
+    )
+    loaded = Split.load(tmp_path / "split.json")
+    assert loaded == split
+    loaded.check(data)
+    for fold in kfold(data, 5, grouping="auto"):
+        parts = [{p for p in patients_of(fold, data, part) if p is not None} for part in PARTS]
+        assert sum(map(len, parts)) == 30
+    torn = {i: i if i in split.test else group for i, group in split.groups.items()}
+    with pytest.raises(InputError, match="into another group"):
+        replace(split, groups=torn).check(data)
+
+
+def test_a_cluster_wise_split_of_an_earlier_gyrus_is_read_as_it_was(data: Dataset, tmp_path: Path) -> None:
+    """It knew of copies alone, and claims no more."""
+    made = replace(holdout(data, grouping="record-wise"), grouping="cluster")
+    value = {"schema": "gyrus.split/1", **made.to_dict()}
+    del value["unknown"]
+    (tmp_path / "split.json").write_text(json.dumps(value))
+    loaded = Split.load(tmp_path / "split.json")
+    assert loaded == made
+    assert "no copy of a slice is on both sides, but patients are unknown and may be" in loaded.statement
+    loaded.check(data)
+
+
 def test_data_that_cannot_be_split_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no slices"):
         holdout(listed(tmp_path / "a", []))
@@ -347,5 +397,10 @@ def test_notes_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_cluster_wise_split_says_what_it_does_not_know(data: Dataset) -> None:
-    statement = replace(holdout(data), grouping="cluster").statement
-    assert "cluster-wise: no copy of a slice is on both sides, but patients are unknown and may be" in statement
+    split = replace(holdout(data), grouping="cluster")
+    nobody = "cluster-wise: no copy of a slice is on both sides, but patients are unknown and may be"
+    assert nobody in split.statement
+    assert nobody in replace(split, unknown=len(data)).statement
+    known = "cluster-wise: no copy of a slice and no known patient is on both sides"
+    assert f"{known} (" in replace(split, unknown=0).statement
+    assert f"{known}, but the patient of 2 slices is unknown and may be (" in replace(split, unknown=2).statement

@@ -126,6 +126,29 @@ class TestOpened:
         file.write_text(json.dumps(dict.fromkeys(kept, "all")))
         assert set(lab(roots, tmp_path)["sartaj"].groups.of.values()) == {"all"}
 
+    def test_one_blank_patient_does_not_tear_the_others_apart(
+        self, phantom: Dataset, tiny_phantom: Path, tmp_path: Path
+    ) -> None:
+        """Neither are clusters believed that an earlier gyrus kept, which did."""
+        folder = tmp_path / "cheng"
+        folder.mkdir()
+        (folder / "images").symlink_to(tiny_phantom / "images")
+        blank = phantom.records[4].id
+        lines = [f"{r.id},{r.label},{'' if r.id == blank else r.patient}" for r in phantom]
+        (folder / "manifest.csv").write_text("\n".join(["file,label,patient", *lines]), encoding="utf-8")
+        data = open_dataset(folder)
+        (tmp_path / "data").mkdir()
+        torn = {r.id: r.id for r in data}
+        (tmp_path / "data" / f"clusters-{data.fingerprint}.json").write_text(json.dumps(torn))
+        for _ in ("found", "kept"):
+            groups = lab({"cheng": folder}, tmp_path)["cheng"].groups
+            assert groups.grouping == "cluster"
+            assert groups.unknown == {blank}
+            of_whom: dict[str | None, set[str]] = {}
+            for r in data:
+                of_whom.setdefault(r.patient, set()).add(groups.of[r.id])
+            assert all(len(names) == 1 for names in of_whom.values())
+
     def test_one_dataset_is_opened_once(self, tiny_phantom: Path, tmp_path: Path) -> None:
         datasets = lab({"cheng": tiny_phantom}, tmp_path)
         assert datasets["cheng"] is datasets["cheng"]

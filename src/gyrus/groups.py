@@ -27,15 +27,17 @@ class Groups:
     """The group of each slice of a dataset.
 
     Attributes:
-        grouping: what a group is: "patient", "study", "cluster" (slices that are copies of one picture), or
-            "record-wise" (every slice its own).
+        grouping: what a group is: "patient", "study", "cluster" (slices that are copies of one picture or of one known
+            patient), or "record-wise" (every slice its own).
         of: record id -> the name of its group.
         notes: what was merged and why, one sentence each.
+        unknown: of clusters, the ids of the slices whose patient is unknown; None where it is not known which.
     """
 
     grouping: Grouping
     of: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    unknown: frozenset[str] | None = None
 
 
 def group_slices(dataset: Dataset, grouping: str = "auto", *, progress: Progress | None = None) -> Groups:
@@ -43,12 +45,13 @@ def group_slices(dataset: Dataset, grouping: str = "auto", *, progress: Progress
 
     Whatever the grouping but record-wise, two groups that share a byte-identical file become one, and so do patients
     whose ids differ by the letter of a repeat exam (MR048294 and MR048294B). The name of a merged group is the first of
-    its names, sorted. Clusters are those of :func:`gyrus.duplicates.find_copies`, which reads every slice; the
-    other groupings read no pixel.
+    its names, sorted. Clusters are those of :func:`gyrus.duplicates.find_copies`, which reads every slice, joined with
+    the patients that are known, see :func:`join_groups`; the other groupings read no pixel.
 
     Args:
         dataset: any dataset.
-        grouping: one of :data:`GROUPINGS`, or "auto": by patient where every slice has one, else by cluster.
+        grouping: one of :data:`GROUPINGS`, or "auto": by patient where every slice has one, else by cluster, where a
+            slice of an unknown patient is alone or with its copies.
         progress: called while slices are compared.
 
     Raises:
@@ -64,20 +67,18 @@ def group_slices(dataset: Dataset, grouping: str = "auto", *, progress: Progress
         return _merged(dataset, "study", {r.id: _study(r) for r in dataset}, [])
     named = {r.id: _named(r, r.patient, "patient") for r in dataset}
     repeats = repeat_exams(named.values())
-    notes = []
-    if repeats:
-        some = ", ".join(f"{old} with {new}" for old, new in list(repeats.items())[:3])
-        notes.append(f"{count(len(repeats), 'patient id')} of a repeat exam, marked by a letter, merged ({some}).")
-    return _merged(dataset, "patient", {i: repeats.get(p, p) for i, p in named.items()}, notes)
+    return _merged(dataset, "patient", {i: repeats.get(p, p) for i, p in named.items()}, _repeat_notes(repeats))
 
 
 def join_groups(records: Sequence[Record], copies: Copies) -> list[str]:
     """Return a group for every slice such that neither a patient nor a picture is in two of them.
 
-    What a check of several datasets at once needs: a Cheng patient and the copies of his slices in Sartaj are one.
+    What a check of several datasets at once needs: a Cheng patient and the copies of his slices in Sartaj are one. So
+    are the exams of one patient, see :func:`repeat_exams`.
 
     Args:
-        records: slices, of one dataset or of several; patients are told apart by dataset.
+        records: slices, of one dataset or of several; patients are told apart by dataset. Where the patient is unknown,
+            a slice is alone or with its copies.
         copies: of these records, in this order.
 
     Returns:
@@ -91,14 +92,43 @@ def join_groups(records: Sequence[Record], copies: Copies) -> list[str]:
         return i
 
     bound: dict[Hashable, list[int]] = defaultdict(list)
-    for i, record in enumerate(records):
-        if record.patient is not None:
-            bound[record.source, record.patient].append(i)
+    for i, person in enumerate(_persons(records)):
+        if person is not None:
+            bound[person].append(i)
     for members in (*bound.values(), *copies.clusters):
         for other in members[1:]:
             low, high = sorted((root(members[0]), root(other)))
             parent[high] = low
     return [records[root(i)].id for i in range(len(records))]
+
+
+def unknown_patients(records: Iterable[Record]) -> frozenset[str]:
+    """Return the ids of the slices that do not say whose they are."""
+    return frozenset(r.id for r in records if r.patient is None)
+
+
+def no_copies_cross(unknown: int | None, slices: int) -> str:
+    """Return what a split by cluster promises.
+
+    Args:
+        unknown: slices whose patient is unknown; None where nothing is known of patients.
+        slices: of how many.
+    """
+    if unknown is None or unknown == slices:
+        return "no copy of a slice is on both sides, but patients are unknown and may be"
+    known = "no copy of a slice and no known patient is on both sides"
+    of = "1 slice" if unknown == 1 else f"{unknown} slices"
+    return f"{known}, but the patient of {of} is unknown and may be" if unknown else known
+
+
+def with_patients_whole(records: Sequence[Record], of: Mapping[str, str]) -> dict[str, str]:
+    """Return record id -> group, all slices of a known patient in the group that the first of them has in ``of``.
+
+    Where ``of`` tears no patient apart, that is ``of`` itself; a slice that is not in it has the group "".
+    """
+    first: dict[Hashable, str] = {}
+    groups = [(r.id, person, of.get(r.id, "")) for r, person in zip(records, _persons(records), strict=True)]
+    return {i: group if person is None else first.setdefault(person, group) for i, person, group in groups}
 
 
 def repeat_exams(ids: Iterable[str]) -> dict[str, str]:
@@ -144,12 +174,32 @@ def _by_cluster(dataset: Dataset, progress: Progress | None) -> Groups:
     copies = find_copies(dataset.records, progress=progress)
     if copies.unreadable:
         raise InputError(next(iter(copies.unreadable.values())))
-    of = {r.id: r.id for r in dataset}
-    for cluster in copies.clusters:
-        of |= {dataset.records[i].id: dataset.records[cluster[0]].id for i in cluster}
+    names = join_groups(dataset.records, copies)
+    patients: dict[str, set[str]] = defaultdict(set)
+    for name, person in zip(names, _persons(dataset.records), strict=True):
+        if person is not None:
+            patients[name].add(person[1])
+    merged: dict[str, str] = {}
+    for first, *others in map(sorted, patients.values()):
+        merged |= dict.fromkeys(others, first)
     copied = sum(len(cluster) - 1 for cluster in copies.clusters)
-    note = f"{count(copied, 'copy', 'copies')} kept with what they copy ({count(len(copies.clusters), 'cluster')})."
-    return Groups("cluster", of, (note,))
+    notes = (
+        *_repeat_notes(repeat_exams(r.patient for r in dataset if r.patient is not None)),
+        *_merge_notes("patient", merged, "copies of a picture"),
+        f"{count(copied, 'copy', 'copies')} kept with what they copy ({count(len(copies.clusters), 'cluster')}).",
+    )
+    of = {r.id: name for r, name in zip(dataset, names, strict=True)}
+    return Groups("cluster", of, notes, unknown_patients(dataset))
+
+
+def _persons(records: Sequence[Record]) -> list[tuple[str, str] | None]:
+    """Return whose each slice is: its dataset and patient, repeat exams under one id; None where unknown."""
+    ids: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        if record.patient is not None:
+            ids[record.source].add(record.patient)
+    repeats = {source: repeat_exams(names) for source, names in ids.items()}
+    return [None if (p := r.patient) is None else (r.source, repeats[r.source].get(p, p)) for r in records]
 
 
 def _merged(dataset: Dataset, grouping: Grouping, of: dict[str, str], notes: list[str]) -> Groups:
@@ -164,14 +214,26 @@ def _merged(dataset: Dataset, grouping: Grouping, of: dict[str, str], notes: lis
     for ids in identical_files(dataset):
         names = sorted({root(of[i]) for i in ids})
         joined |= dict.fromkeys(names[1:], names[0])
-    if joined:
-        some = next(iter(joined))
-        notes = [
-            *notes,
-            f"{len(joined) + 1} {grouping} ids that share an identical file were merged "
-            f"({some} with {root(some)}{' and others' if len(joined) > 1 else ''}).",
-        ]
+    notes = [*notes, *_merge_notes(grouping, {name: root(name) for name in joined}, "an identical file")]
     return Groups(grouping, {i: root(name) for i, name in of.items()}, tuple(notes))
+
+
+def _repeat_notes(repeats: Mapping[str, str]) -> list[str]:
+    if not repeats:
+        return []
+    some = ", ".join(f"{old} with {new}" for old, new in list(repeats.items())[:3])
+    return [f"{count(len(repeats), 'patient id')} of a repeat exam, marked by a letter, merged ({some})."]
+
+
+def _merge_notes(grouping: Grouping, merged: Mapping[str, str], shared: str) -> list[str]:
+    """Return the sentence on names that became one, ``merged`` being each old name -> the new; none where none did."""
+    if not merged:
+        return []
+    some = next(iter(merged))
+    return [
+        f"{len({*merged, *merged.values()})} {grouping} ids that share {shared} were merged "
+        f"({some} with {merged[some]}{' and others' if len(merged) > 1 else ''})."
+    ]
 
 
 def _study(record: Record) -> str:
@@ -187,7 +249,7 @@ def _named(record: Record, group: str | None, grouping: Grouping) -> str:
     if group is None:
         raise InputError(
             f"{record.source}: record {record.id!r} has no {grouping}, so a split could put one person on both sides: "
-            "add the column, keep copies of a slice together with --group auto, or accept the leak by name with "
-            "--record-wise"
+            f"fill in the {grouping} of every slice, keep known patients and copies of a slice together with --group "
+            "auto, or accept the leak by name with --record-wise"
         )
     return group

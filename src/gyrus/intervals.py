@@ -17,8 +17,9 @@ class Interval:
 
     Attributes:
         value: on all the data; NaN where undefined.
-        low: 2.5th percentile over the replicates.
-        high: 97.5th.
+        low: 2.5th percentile over the replicates; NaN where one group alone decides the value, since drawing it again
+            and again says nothing of others.
+        high: 97.5th; NaN likewise.
         n: slices (or patients) the value is a mean of.
         groups: independent units drawn.
     """
@@ -30,7 +31,9 @@ class Interval:
     groups: int
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]" if self.value == self.value else "-"
+        if self.value != self.value:
+            return "-"
+        return f"{self.value:.3f}" + (f" [{self.low:.3f}, {self.high:.3f}]" if self.low == self.low else "")
 
 
 class Bootstrap:
@@ -51,9 +54,13 @@ class Bootstrap:
 
     def totals(self, values: NDArray[np.number]) -> NDArray[np.float64]:
         """Return the sum of ``values`` (N, ...) in each replicate: (B, ...)."""
+        return np.asarray(np.tensordot(self.weights, self._sums(values), axes=1))
+
+    def _sums(self, values: NDArray[np.number]) -> NDArray[np.float64]:
+        """Return the sum of ``values`` (N, ...) in each group: (G, ...)."""
         sums = np.zeros((self.groups, *values.shape[1:]))
         np.add.at(sums, self.index, values)
-        return np.asarray(np.tensordot(self.weights, sums, axes=1))
+        return sums
 
     def mean(self, values: NDArray[np.number]) -> Interval:
         """Return the mean of (N,) values with its interval; NaN values are left out of both."""
@@ -71,18 +78,31 @@ class Bootstrap:
     ) -> Interval:
         """Return any function of summed per-slice values, for example of a confusion matrix, with its interval.
 
+        It has none where the figure is undefined without one of the groups, as is the recall of a class that a single
+        patient has.
+
         Args:
             values: (N, ...) per slice.
-            of_totals: maps sums of shape (B, ...) to figures of shape (B,).
+            of_totals: maps sums of shape (B, ...) to figures of shape (B,), NaN where undefined.
         """
-        whole = of_totals(values.sum(axis=0, dtype=np.float64)[None])
-        return interval(float(whole[0]), of_totals(self.totals(values)), len(values), self.groups)
+        total = values.sum(axis=0, dtype=np.float64)
+        value = float(of_totals(total[None])[0])
+        if self.groups < 2 or np.isnan(of_totals(total - self._sums(values))).any():
+            return Interval(value, np.nan, np.nan, len(values), self.groups)
+        return interval(value, of_totals(self.totals(values)), len(values), self.groups)
 
 
 def interval(value: float, replicates: NDArray[np.float64], n: int, groups: int) -> Interval:
-    """Return value with the central 95 % of the replicates, those undefined left out."""
+    """Return value with the central 95 % of the replicates that are defined, and without where groups are under two.
+
+    Args:
+        value: on all the data.
+        replicates: (B,) of the bootstrap.
+        n: slices (or patients) behind the value.
+        groups: independent units behind it.
+    """
     known = replicates[~np.isnan(replicates)]
-    if not len(known) or value != value:
+    if groups < 2 or not len(known) or value != value:
         return Interval(value, np.nan, np.nan, n, groups)
     low, high = np.percentile(known, (2.5, 97.5))
     return Interval(value, float(low), float(high), n, groups)

@@ -17,7 +17,7 @@ import numpy as np
 from gyrus.artifacts import read_json, refuse_existing, write_json
 from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
-from gyrus.groups import Grouping, Groups, group_slices, identical_files
+from gyrus.groups import Grouping, Groups, group_slices, identical_files, no_copies_cross, with_patients_whole
 from gyrus.loading import Progress
 from gyrus.records import Dataset, Record
 
@@ -33,7 +33,7 @@ class Split:
         train: ids to fit on.
         val: ids to choose the checkpoint on; may be empty.
         test: ids to report on.
-        grouping: "patient", or "study" or "cluster" where patients are unknown (no group crosses a part), or
+        grouping: "patient", or "study" or "cluster" where not every patient is known (no group crosses a part), or
             "record-wise" (patients may cross: it leaks).
         groups: the group of each id.
         fingerprint: of the dataset the split was made for.
@@ -41,6 +41,8 @@ class Split:
         seed: of the shuffle.
         scheme: "holdout 0.7/0.1/0.2", "fold 2 of 5", or "official".
         notes: what was merged or left out, one sentence each.
+        unknown: of a split by cluster, slices whose patient is unknown, the other patients crossing no part; None of
+            another split, and of one by an earlier gyrus, where any patient may cross.
     """
 
     train: tuple[str, ...]
@@ -53,6 +55,7 @@ class Split:
     seed: int
     scheme: str
     notes: tuple[str, ...] = ()
+    unknown: int | None = None
 
     def __post_init__(self) -> None:
         self._refuse_overlap()
@@ -80,7 +83,7 @@ class Split:
         if self.leaks:
             how = "RECORD-WISE: slices of one patient may be on both sides, so test figures are optimistic"
         elif self.grouping == "cluster":
-            how = "cluster-wise: no copy of a slice is on both sides, but patients are unknown and may be"
+            how = "cluster-wise: " + no_copies_cross(self.unknown, sum(len(self.part(p)) for p in PARTS))
         else:
             how = f"{self.grouping}-wise: no {self.grouping} is on both sides"
         return f"{self.dataset}, {self.scheme}, seed {self.seed}, {how} ({sizes} slices)."
@@ -99,7 +102,8 @@ class Split:
                 "make a new one with `gyrus split`"
             )
         # Clusters are not found again: that would read every slice. A copy that was moved across is met below.
-        expected = self.groups if self.grouping == "cluster" else group_slices(dataset, self.grouping).of
+        known = self.groups if self.unknown is None else with_patients_whole(dataset.records, self.groups)
+        expected = known if self.grouping == "cluster" else group_slices(dataset, self.grouping).of
         changed = next((r for r in dataset if r.id not in self.groups or self.groups[r.id] != expected[r.id]), None)
         if changed is not None:
             raise InputError(f"the split puts {changed.id!r} into another group than {dataset.root}: make a new split")
@@ -118,7 +122,7 @@ class Split:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-able dict."""
-        names = ("dataset", "fingerprint", "scheme", "grouping", "seed")
+        names = ("dataset", "fingerprint", "scheme", "grouping", "seed", "unknown")
         return {n: getattr(self, n) for n in names} | {
             "parts": {p: list(self.part(p)) for p in PARTS},
             "groups": dict(self.groups),
@@ -138,8 +142,8 @@ class Split:
                 raise InputError(f"its schema is {value['schema']!r}, not {SCHEMA!r}: make a new split")
             parts = value["parts"]
             names = ("grouping", "groups", "fingerprint", "dataset", "seed", "scheme")
-            fields: dict[str, Any] = {n: value[n] for n in names}
-            return cls(**fields | {p: tuple(parts[p]) for p in PARTS}, notes=tuple(value.get("notes", ())))
+            fields: dict[str, Any] = {n: value[n] for n in names} | {p: tuple(parts[p]) for p in PARTS}
+            return cls(**fields, notes=tuple(value.get("notes", ())), unknown=value.get("unknown"))
         except (KeyError, TypeError, AttributeError):
             raise InputError(f"{path} is not a split made by `gyrus split`: a field is missing or misformed") from None
         except InputError as error:
@@ -347,6 +351,7 @@ def _make(
         seed=seed,
         scheme=scheme,
         notes=groups.notes,
+        unknown=None if groups.unknown is None else len(groups.unknown & {*train, *val, *test}),
     )
 
 

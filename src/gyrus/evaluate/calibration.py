@@ -60,6 +60,9 @@ def expected_calibration_error(
 
     Naeini et al. 2015; Guo et al. 2017, eq. 3: sum over bins of |B| / N |accuracy(B) - mean confidence(B)|.
 
+    Gaps of chance add up, so few slices overstate it, and its bootstrap interval with it: in a simulation of 600 slices
+    the 95 % interval held a true error of 0.04 in 95 % of the draws, of 0.02 in 87 %, and of 0.01 in 64 %.
+
     Args:
         probabilities: (N, C), rows summing to 1.
         truth: (N,) class indices.

@@ -1,4 +1,8 @@
-"""What the best possible map could score, given how much is kept and how coarse the map is."""
+"""What the best possible map could score, given how much is kept and how coarse the map is.
+
+The ceilings of the area kept and of the pointing game are exact, but for maps with many equal values; the IoU of a grid
+is the best that was found, and so a lower bound of its ceiling.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +99,9 @@ def grid_iou_ceiling(
 
     The problem is not convex: starting from the mask averaged onto the grid, the soft IoU is climbed by Adam
     (Kingma & Ba 2015) for a fixed number of steps, and the exact IoU of the best of both is returned. So a map with
-    this IoU exists; a slightly better one may.
+    this IoU exists and a better one may: what is returned is a lower bound of the ceiling. On 7 x 7 grids hill climbs
+    of the exact IoU found the same mean to 0.001, and on single slices up to 0.05 more; for a small ellipse on a 3 x 3
+    grid they found 0.872 where this finds 0.741.
 
     Args:
         masks: N arrays (H, W), none empty.

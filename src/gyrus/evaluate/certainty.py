@@ -27,7 +27,7 @@ def score_certainty(predictions: Predictions, *, seed: int = 0) -> dict[str, Any
 
     Args:
         predictions: labelled slices.
-        seed: of the bootstrap, over patients, or over slices where these are unknown.
+        seed: of the bootstrap over patients; a slice whose patient is unknown stands for itself.
 
     Returns:
         ``{"calibrated", "ece", "brier", "uncalibrated": {"ece", "brier"} or None, "bins", "empty_bins", "sets": None or
@@ -39,8 +39,8 @@ def score_certainty(predictions: Predictions, *, seed: int = 0) -> dict[str, Any
     """
     read = predictions.readable
     truth = label_indices([predictions.labels[i] for i in read], predictions.classes)
-    groups = [predictions.patients[i] for i in read]
-    named = [str(g) if None not in groups else predictions.ids[i] for g, i in zip(groups, read, strict=True)]
+    patients = [predictions.patients[i] for i in read]
+    named = [predictions.ids[i] if p is None else p for i, p in zip(read, patients, strict=True)]
     bootstrap = Bootstrap(named, seed)
     probabilities = predictions.probabilities[read]
     bins = reliability(probabilities, truth)

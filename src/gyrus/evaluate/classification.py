@@ -20,7 +20,8 @@ PER_CLASS = ("precision", "recall", "f1")
 def score_classification(predictions: Predictions, *, seed: int = 0) -> dict[str, Any]:
     """Score predictions against their labels, per slice and, where patients are known, per patient.
 
-    A patient's probabilities are the mean of their slices'; their label is the one most of their slices carry.
+    A patient's probabilities are the mean of their slices'; their label is the one most of their slices carry. A slice
+    whose patient is unknown is drawn on its own in intervals of slices, and is in no figure of patients.
 
     Args:
         predictions: labelled slices, refused ones too; rows that could not be read are left out and counted.
@@ -28,8 +29,8 @@ def score_classification(predictions: Predictions, *, seed: int = 0) -> dict[str
 
     Returns:
         ``{"slice": scores, "patient": scores or None, "unreadable": count, "interval_over": "patients" | "slices"}``,
-        where scores holds n, :data:`SUMMARY` as intervals, ``per_class`` with :data:`PER_CLASS` and ``roc_auc``,
-        ``confusion`` (row = true class), and ``roc`` curves.
+        None and "slices" where no patient is known. Scores hold n, :data:`SUMMARY` as intervals, ``per_class`` with
+        :data:`PER_CLASS` and ``roc_auc``, ``confusion`` (row = true class), and ``roc`` curves.
 
     Raises:
         InputError: no labelled slice, a label the model does not know, or logits that are not finite.
@@ -43,13 +44,15 @@ def score_classification(predictions: Predictions, *, seed: int = 0) -> dict[str
     truth = label_indices([predictions.labels[i] for i in read], predictions.classes)
     probabilities = predictions.probabilities[read]
     patients = [predictions.patients[i] for i in read]
-    known = all(p is not None for p in patients)
-    groups = [str(p) for p in patients] if known else [predictions.ids[i] for i in read]
+    known = np.array([p is not None for p in patients])
+    groups = [predictions.ids[i] if p is None else p for i, p in zip(read, patients, strict=True)]
+    named = [p for p in patients if p is not None]
+    of_patients = truth[known], probabilities[known], named, predictions.classes, seed
     return {
         "slice": _scores(truth, probabilities, predictions.classes, Bootstrap(groups, seed)),
-        "patient": _per_patient(truth, probabilities, groups, predictions.classes, seed) if known else None,
+        "patient": _per_patient(*of_patients) if named else None,
         "unreadable": len(predictions) - len(read),
-        "interval_over": "patients" if known else "slices",
+        "interval_over": "patients" if named else "slices",
     }
 
 

@@ -1,4 +1,4 @@
-"""Every map of a run against the tumours' outlines, beside what no network scores and what no map can exceed."""
+"""Every map of a run against the tumours' outlines, beside what no network scores, and the ceilings."""
 
 from __future__ import annotations
 

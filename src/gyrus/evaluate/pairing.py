@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,8 @@ def compare_independent(
     replicates = _accuracies(second, b) - _accuracies(first, a)
     value = float(b.mean() - a.mean())
     difference = interval(value, replicates, len(a) + len(b), first.groups + second.groups)
+    if min(first.groups, second.groups) < 2:  # drawing one patient again and again says nothing of others
+        difference = replace(difference, low=np.nan, high=np.nan)
     return Comparison(a=first.mean(a), b=second.mean(b), difference=difference)
 
 

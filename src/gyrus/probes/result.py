@@ -213,4 +213,6 @@ def _percent(share: float) -> str:
 
 
 def _range(figure: Interval) -> str:
+    if figure.low != figure.low:
+        return f"{_percent(figure.value)} (of one group, so without an interval)"
     return f"{_percent(figure.value)} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"

@@ -90,7 +90,7 @@ def stress_run(
                 "synthetic": "synthetic" in dataset.info.title.lower(),
                 "data": dataset.info.name,
                 "slices": total,
-                "interval_over": "slices" if None in patients else "patients",
+                "interval_over": "patients" if any(p is not None for p in patients) else "slices",
                 "sample": sample,
                 "seed": seed,
                 "calibrated": all(m.spec.calibration is not None for m in models),

@@ -11,7 +11,7 @@ from gyrus.datasets import open_dataset
 from gyrus.datasets.registry import recognise
 from gyrus.duplicates import find_copies
 from gyrus.errors import InputError
-from gyrus.groups import Groups, group_slices, join_groups
+from gyrus.groups import Groups, group_slices, join_groups, unknown_patients
 from gyrus.loading import Progress
 from gyrus.phantom import make_phantom
 from gyrus.records import Dataset
@@ -29,11 +29,20 @@ class Source:
         whole: what a split is saved for: the dataset they are selected from, or ``dataset`` where pixels or labels
             differ from any dataset on disk.
         groups: of every slice of ``whole``.
+        made_from: the folder of the dataset that all of this goes back to, where it was made from another.
+        persons_from: the folder of the dataset that tells whose the slices are, where that is another.
     """
 
     dataset: Dataset
     whole: Dataset
     groups: Groups
+    made_from: Path | None = None
+    persons_from: Path | None = None
+
+    @property
+    def origin(self) -> Path:
+        """The folder of the dataset that was opened: whoever has the same one has the same people."""
+        return self.made_from or self.whole.root
 
 
 class Datasets:
@@ -79,8 +88,10 @@ class Datasets:
     def _derived(self, name: str, plan: Data) -> Source:
         source = self[plan.of] if plan.of is not None else self._made_up(plan.phantom or Phantom())
         found, groups, selected = source.dataset, source.groups, True
+        origin, persons = source.origin, source.persons_from
         if plan.persons_from is not None and not found.has_patients:
-            groups = self._joined(source, self[plan.persons_from])
+            known = self[plan.persons_from]
+            groups, persons = self._joined(source, known), known.origin
         if plan.classes:
             found = data.of_classes(found, plan.classes)
         if plan.planes:
@@ -91,8 +102,8 @@ class Datasets:
             found, selected = data.binary(found), False
         if plan.rebalanced is not None:
             fix = plan.rebalanced
-            known = data.with_planes(found, progress=self.progress)
-            repeated = [r.id for r in known if r.label == fix.label and r.plane in fix.planes]
+            seen = data.with_planes(found, progress=self.progress)
+            repeated = [r.id for r in seen if r.label == fix.label and r.plane in fix.planes]
             found = data.rebalanced(found, repeated, fix.transforms, self.folder / name, groups=groups.of)
             selected = False
         if plan.augmented is not None:
@@ -103,19 +114,22 @@ class Datasets:
             )  # fmt: skip
             selected = False
         if selected:
-            return Source(found, source.whole, groups)
+            return Source(found, source.whole, groups, origin, persons)
         if plan.rebalanced is not None or plan.augmented is not None:
             named = {r.id: str(r.patient) for r in found}  # the group of the slice that each was made from
-            return Source(found, found, replace(groups, of=named))
-        return Source(found, found, replace(groups, of={r.id: groups.of[r.id] for r in found}))
+            return Source(found, found, replace(groups, of=named, unknown=None), origin, persons)
+        return Source(found, found, replace(groups, of={r.id: groups.of[r.id] for r in found}), origin, persons)
 
     def _grouped(self, dataset: Dataset) -> Groups:
         """Return the dataset's groups; clusters, which take reading every slice, are kept on disk."""
         if dataset.has_patients:
             return group_slices(dataset, "patient")
-        file = self.folder / f"clusters-{dataset.fingerprint}.json"
+        unknown = unknown_patients(dataset)
+        # By another name where some patients are known, since those that an earlier gyrus kept tear patients apart.
+        kind = "clusters" if len(unknown) == len(dataset) else "clusters-and-patients"
+        file = self.folder / f"{kind}-{dataset.fingerprint}.json"
         if file.is_file():
-            return Groups("cluster", read_json(file, "the clusters of a dataset"), ())
+            return Groups("cluster", read_json(file, "the clusters of a dataset"), (), unknown)
         groups = group_slices(dataset, "cluster", progress=self.progress)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(file, dict(groups.of))
@@ -130,7 +144,7 @@ class Datasets:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(file, {r.id: name for r, name in zip(source.whole, names, strict=False)})
         # Not "patient": whose the other slices are is as unknown as before.
-        return Groups("cluster", read_json(file, "the persons of a dataset"), ())
+        return Groups("cluster", read_json(file, "the persons of a dataset"), (), unknown_patients(source.whole))
 
 
 def find_roots(recipe: Recipe, given: tuple[str, ...]) -> dict[str, Path]:
