@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -432,6 +433,17 @@ def first_line(report: Path) -> str:
     return " ".join(re.sub(r"<style.*?</style>|<[^>]+>", " ", ">" + body, flags=re.DOTALL).split())
 
 
+def test_a_name_that_is_no_text_is_printed_as_far_as_it_goes(
+    trained: Path, tiny_phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8:strict")
+    name = os.fsdecode(b"caf\xe9.png")
+    shutil.copy(sorted((tiny_phantom / "images").iterdir())[0], tmp_path / name)
+    said = in_its_own_process("predict", "--model", trained, name, cwd=tmp_path)
+    assert (said.code, said.err) == (0, "")
+    assert "caf\\udce9.png" in said.out
+
+
 def test_record_wise_is_said_everywhere(gyrus: Gyrus, tmp_path: Path) -> None:
     """From data without patients, which is refused until the leak is accepted by name, to the last page."""
     data, split, run = tmp_path / "data", tmp_path / "split.json", tmp_path / "run"
@@ -440,6 +452,9 @@ def test_record_wise_is_said_everywhere(gyrus: Gyrus, tmp_path: Path) -> None:
         (data / str(source.label)).mkdir(parents=True, exist_ok=True)
         shutil.copy(source.path, data / str(source.label))
     assert "--record-wise" in gyrus("split", data, "--out", split, *FRACTIONS).refusal()
+    by_group = gyrus("split", data, "--out", split, *FRACTIONS, "--group", "record-wise")
+    assert by_group.refusal() == "--group says what may not cross: let patients cross by --record-wise"
+    assert not split.exists()
     said = gyrus("split", data, "--out", split, *FRACTIONS, "--record-wise", "--json")
     assert LEAK in said.document("gyrus.splits/1")["splits"][0]["statement"]
     assert LEAK in read_json(split, "a split")["statement"]

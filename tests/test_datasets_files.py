@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from handmade_volumes import (
     AFFINE,
@@ -130,3 +131,26 @@ def test_unreadable_volumes_are_named(tmp_path: Path) -> None:
     save_dicom(mixed / "other", slice_dataset(BLOCK[0], SeriesInstanceUID="1.2.9"))
     with pytest.raises(InputError, match=r"mixed holds (2 DICOM series|slices that)"):
         open_files(mixed)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "known"),
+    [
+        ((128, 128, 24), (1, 1, 1), False),
+        ((24, 256, 256), (1, 1, 1), False),
+        ((128, 128, 59), (1, 1, 1), False),
+        ((128, 128, 60), (1, 1, 1), True),
+        ((240, 240, 155), (1, 1, 1), True),
+        ((127, 127, 24), (1, 1, 1), True),
+        ((128, 160, 24), (1, 1, 1), True),
+        ((128, 128, 24), (1, 1, 5), True),
+        ((128, 128, 24), (0.9, 0.9, 1), True),
+    ],
+)
+def test_1_mm_of_a_volume_too_thin_for_a_head_is_a_placeholder(
+    tmp_path: Path, shape: tuple[int, ...], spacing: tuple[float, ...], known: bool
+) -> None:
+    path = save_nifti(tmp_path / "x.nii.gz", np.zeros(shape, np.uint8), np.diag([*spacing, 1.0]))
+    (record,) = open_files(path, plane="axial", slices="middle").records
+    assert record.spaced is known
+    assert (record.read().spacing is not None) is known

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -11,8 +13,9 @@ import numpy as np
 import pytest
 from commandline import Gyrus, tree
 from exports import Exports, write_odd_pictures
+from handmade_volumes import save_nifti
 
-from gyrus.drawings import OUTLINE, save_drawings
+from gyrus.drawings import NOT_A_DEVICE, OUTLINE, caption, save_drawings
 from gyrus.inference import predict
 from gyrus.models import load_model
 from gyrus.records import Record
@@ -80,6 +83,49 @@ def test_a_model_without_calibration_draws_its_map_alone(exported: Exports, tmp_
     (picture,) = (tmp_path / "out").glob("*.png")
     assert said.outlines is None
     assert orange(picture) < 60
+
+
+def test_pictures_and_manifest_tell_slices_and_folders_apart(exported: Exports, tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).integers(0, 200, (40, 40, 3)).astype(np.int16)
+    names = [save_nifti(tmp_path / folder / "T1.nii.gz", volume) for folder in ("a", "b")]
+    odd = tmp_path / "b" / "an odd, #1.jpeg"
+    cv2.imwrite(str(odd), volume[..., 0].astype(np.uint8))
+    predict_files(exported.model, [*names, odd], slices=[0, 2], save=tmp_path / "out", device="cpu")
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == [
+        *("0000-a_T1_axial-0.png", "0001-a_T1_axial-2.png", "0002-b_T1_axial-0.png", "0003-b_T1_axial-2.png"),
+        "0004-b_an_odd_1.png",
+    ]
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["arguments"]["ids"] == [
+        *(f"{folder}/T1.nii.gz#axial-{i}" for folder in "ab" for i in (0, 2)),
+        "b/an odd, #1.jpeg",
+    ]
+
+
+def test_a_caption_names_the_slice_and_can_be_drawn() -> None:
+    assert caption("a/T1.nii.gz#axial-12", "") == f"a/T1.nii.gz#axial-12  ·  {NOT_A_DEVICE}"
+    assert caption("caf\udce9.png", "Why.") == f"Why.\ncaf?.png  ·  {NOT_A_DEVICE}"
+    assert max(map(len, caption("long-" * 40, "").splitlines())) <= 92
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not UTF-8")
+def test_a_file_name_that_is_not_utf_8_is_classified_and_drawn(
+    gyrus: Gyrus, calibrated: Exports, tmp_path: Path
+) -> None:
+    file = shutil.copy(calibrated.discs.records[0].path, tmp_path / "caf\udce9.png")
+    words = ("--out", tmp_path / "table.csv", "--save", tmp_path / "out", "--quiet")
+    said = gyrus("predict", file, "--model", calibrated.model, *words)
+    assert (said.code, said.err) == (0, "")
+    assert b"caf\xe9.png," in (tmp_path / "table.csv").read_bytes()
+    assert [p.name for p in (tmp_path / "out").glob("*.png")] == ["0000-caf_.png"]
+
+
+@pytest.mark.parametrize(("out", "save"), [("a.csv", "a.csv"), ("a/b.json", "a"), ("a.csv", "./a.csv/b")])
+def test_a_table_and_pictures_in_one_place_are_refused_before_any_work(
+    gyrus: Gyrus, exported: Exports, tmp_path: Path, out: str, save: str
+) -> None:
+    words = ("--out", tmp_path / out, "--save", f"{tmp_path}/{save}")
+    said = gyrus("predict", tmp_path / "no such file", "--model", exported.model, *words).refusal()
+    assert said.endswith("stand in each other's way: choose places apart for --out and --save")
 
 
 def test_the_command_line(gyrus: Gyrus, calibrated: Exports, tmp_path: Path) -> None:

@@ -74,6 +74,8 @@ class TestCommandLine:
         assert f"gyrus export {exported.model} --to onnx" in said
         assert "name files" in gyrus("predict", "--model", exported.onnx).refusal()
         assert "on the CPU" in gyrus("predict", image, "--model", exported.onnx, "--device", "cuda").refusal()
+        said = gyrus("predict", image, "--model", exported.openvino, "--device", "foo").refusal()
+        assert said.endswith("which gyrus runs on the CPU, not on 'foo': choose --device cpu")
         assert "is an exported model" in gyrus("explain", image, "--model", exported.onnx, "--out", "x").refusal()
 
     def test_export_prints_what_it_wrote(self, gyrus: Gyrus, exported: Exports, tmp_path: Path) -> None:

@@ -94,6 +94,23 @@ class TestCalibrated:
         for words in ("Upside down", "Unlike the slices", "Noise alone", "none can be left out", "cut.png"):
             assert words in reasons
 
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_an_answer_outside_its_set_is_flagged_as_by_torch(self, calibrated: Exports, engine: str) -> None:
+        """Meningioma misses a threshold of its own where glioma passes a lower one."""
+        model, graph = load_model(calibrated.model), Exported.load(getattr(calibrated, engine))
+        assert model.spec.calibration is not None
+        changes = {"thresholds": {"glioma": 0.05, "meningioma": 0.99}, "novelty_limit": 1e9}
+        strict = model.spec.calibration.model_copy(update=changes)
+        model.spec = model.spec.model_copy(update={"calibration": strict})
+        graph = replace(graph, description=graph.description.model_copy(update={"calibration": strict}))
+        records = list(calibrated.discs)
+        ours, theirs = predict(model, records).rows(), predict_exported(graph, records).rows()
+        outside = [r for r in ours if r["predicted"] == "meningioma" and r["set"] == ["glioma"]]
+        assert outside
+        assert all(r["status"] == "flagged" and "meningioma is the most probable" in r["reason"] for r in outside)
+        names = ("predicted", "set", "status", "reason")
+        assert [[r[n] for n in names] for r in theirs] == [[r[n] for n in names] for r in ours]
+
     def test_the_graph_gives_calibrated_probabilities_and_the_score(self, calibrated: Exports) -> None:
         graph, records = Exported.load(calibrated.onnx), list(calibrated.discs)[:5]
         said, table = graph.run_all([graph.take(r.read()) for r in records]), predict_exported(graph, records)

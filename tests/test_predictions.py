@@ -103,6 +103,17 @@ def test_csv(table: Predictions, tmp_path: Path, name: str) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
+def test_csv_keeps_the_bytes_of_a_name_that_is_not_utf_8(table: Predictions, tmp_path: Path) -> None:
+    replace(table, files=("caf\udce9.png", "b", "c")).save(tmp_path / "p.csv")
+    assert b"\ncaf\xe9.png," in (tmp_path / "p.csv").read_bytes()
+
+
+def test_a_csv_that_cannot_be_written_leaves_nothing(table: Predictions, tmp_path: Path) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        replace(table, files=("\ud800", "b", "c")).save(tmp_path / "p.csv")  # stands for no byte at all
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -32,9 +32,13 @@ CALIBRATION = Calibration(
 
 
 def status(
-    *faults: Fault, novelty: float = 0.1, turned: float = 0.0, members: tuple[str, ...] = ("glioma",)
+    *faults: Fault,
+    novelty: float = 0.1,
+    turned: float = 0.0,
+    members: tuple[str, ...] = ("glioma",),
+    predicted: str = "glioma",
 ) -> tuple[str, str]:
-    return judge(CALIBRATION, faults, novelty, turned, members)
+    return judge(CALIBRATION, faults, novelty, turned, members, predicted)
 
 
 def test_a_plain_slice_with_one_class_is_answered() -> None:
@@ -99,6 +103,19 @@ def test_a_class_that_can_never_be_left_out_says_so() -> None:
     assert why.endswith("Too few persons had meningioma when the model was calibrated.")
 
 
+def test_a_set_without_the_most_probable_class_is_flagged() -> None:
+    """Each class has a threshold of its own, so the first may miss its own and a lesser one pass."""
+    said = "pituitary is the most probable, but not probable enough to be in its own set, which holds"
+    assert status(predicted="pituitary") == ("flagged", f"{said} glioma.")
+    few = "Too few persons had meningioma when the model was calibrated."
+    assert status(members=("meningioma",), predicted="pituitary") == ("flagged", f"{said} meningioma. {few}")
+    assert status(members=("glioma", "meningioma"), predicted="pituitary") == (
+        "flagged",
+        f"{said} glioma and meningioma. glioma or meningioma: none can be left out at a coverage of 95%. {few}",
+    )
+    assert status(members=("meningioma",), predicted="meningioma") == ("ok", "")
+
+
 class TestAnswers:
     """Four slices: one plain, one unreadable, one strange, one upside down."""
 
@@ -132,6 +149,17 @@ class TestAnswers:
         assert np.array_equal(said.certainty.novelty, [0.1, np.nan, 0.6, 0.1], equal_nan=True)
         assert said.probabilities[0, 0] == pytest.approx(1 / (1 + 2 * np.exp(-9 / 1.5)))
         assert said.statement == "a split"
+
+    def test_the_most_probable_class_may_miss_its_own_threshold(self, reference: dict[str, np.ndarray]) -> None:
+        """0.6 of meningioma is too little for 0.8, and 0.4 of glioma enough for 0.3: the answer is not in the set."""
+        classes, thresholds = ("glioma", "meningioma"), {"glioma": 0.3, "meningioma": 0.8}
+        changes = {"thresholds": thresholds, "persons_per_class": {"glioma": 30, "meningioma": 30}, "temperature": 1.0}
+        seen = Observed.nothing(1, 2)
+        seen.logits[0], seen.novelty[0] = np.log([0.4, 0.6]), 0.1
+        said = answers(classes, self.RECORDS[:1], seen, CALIBRATION.model_copy(update=changes), reference)
+        (row,) = said.rows()
+        assert (row["predicted"], row["set"], row["status"]) == ("meningioma", ["glioma"], "flagged")
+        assert row["reason"].startswith("meningioma is the most probable, but not probable enough")
 
     def test_a_class_in_every_set_flags(self, seen: Observed, reference: dict[str, np.ndarray]) -> None:
         said = answers(self.CLASSES, self.RECORDS, seen, CALIBRATION, reference)

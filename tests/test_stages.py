@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from commandline import tree
+from handmade_volumes import BLOCK, save_nifti
 
 from gyrus.artifacts import is_finished, read_manifest, sha256
 from gyrus.datasets import open_dataset
@@ -62,6 +63,45 @@ class TestRecordsIn:
         (tmp_path / "set" / "manifest.csv").write_text("file\na.png\na.png\n")
         with pytest.raises(InputError, match="a second time"):
             records_in([tmp_path / "set"])
+
+    def test_a_name_that_two_folders_share_and_a_file_met_twice(self, tmp_path: Path) -> None:
+        one, other = picture(tmp_path / "a" / "1.png"), picture(tmp_path / "b" / "1.png")
+        assert [r.id for r in records_in([one, other, one])] == ["a/1.png", "b/1.png"]
+        assert [r.id for r in records_in([other, tmp_path / "a", tmp_path / "b"])] == ["b/1.png", "a/1.png"]
+        volumes = [save_nifti(tmp_path / name / "T1.nii.gz", BLOCK) for name in ("c", "d")]
+        assert [r.id for r in records_in(volumes, slices=[0, 1])] == [
+            f"{name}/T1.nii.gz#axial-{i}" for name in ("c", "d") for i in (0, 1)
+        ]
+
+    def test_datasets_among_files_keep_their_place_and_ids_of_their_own(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        plain = [picture(Path(name)) for name in ("x.png", "z.png")]
+        sets = [Path("first"), Path("second")]
+        for folder, name in ((folder, name) for folder in sets for name in ("no", "yes")):
+            picture(folder / name / "a.png")
+        found = records_in([plain[0], sets[0], plain[1], sets[1], sets[0]])
+        assert [(r.id, r.label) for r in found] == [
+            *(("x.png", None), ("first/no/a.png", "no_tumor"), ("first/yes/a.png", "tumor"), ("z.png", None)),
+            *(("second/no/a.png", "no_tumor"), ("second/yes/a.png", "tumor")),
+        ]
+        assert [r.id for r in records_in([sets[0], plain[0]])] == ["no/a.png", "yes/a.png", "x.png"]
+        assert [r.label for r in records_in([sets[0], sets[0] / "no" / "a.png"])] == ["no_tumor", "tumor"]
+
+    def test_a_plane_that_is_none_is_refused_of_pictures_too(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="no plane 'foo': choose axial, coronal or sagittal"):
+            records_in([picture(tmp_path / "a.png")], plane="foo")
+
+    def test_a_spacing_is_known_or_not_however_the_volume_is_named(self, tmp_path: Path) -> None:
+        """Brain-Tumor-Progression's NIfTI copies say 1 x 1 x 1 mm of a head that would then be 24 mm high."""
+        head = np.zeros((128, 128, 24), np.int16)
+        for name in ("Pre_Scan_T1", "Pre_Mask"):
+            save_nifti(tmp_path / "01" / f"{name}.nii.gz", head, np.diag([-1.0, -1, 1, 1]))
+        scan = tmp_path / "01" / "Pre_Scan_T1.nii.gz"
+        for path in (scan, tmp_path / "01", tmp_path):
+            (record,) = records_in([path], slices="middle")
+            assert (record.path, record.read().spacing) == (scan, None)
 
     def test_nothing(self, tmp_path: Path) -> None:
         for paths in ([], [tmp_path], [tmp_path / "gone"]):

@@ -64,6 +64,24 @@ class TestPredictions:
         assert second == ["1.png", "", "-", "-", "", "refused", "glioma"]
         assert "refused: 1.png: 1.png: strange" in text
 
+    def test_slices_of_a_volume_are_told_apart(self) -> None:
+        made = replace(
+            predictions(3),
+            ids=("sub/T1.nii.gz#axial-4", "sub/T1.nii.gz#axial-12", "odd#axial-3"),
+            files=("x/sub/T1.nii.gz", "x/sub/T1.nii.gz", "x/odd#axial-3"),  # the last is a file of that name
+            status=("flagged", "unreadable", "refused"),
+            reasons=("either", "x/sub/T1.nii.gz is cut off", "strange"),
+        )
+        lines = shown(tables.predictions(made)).splitlines()
+        assert [line.split("│")[0].strip() for line in lines if "│" in line] == [
+            *("x/sub/T1.nii.gz#axial-4", "x/sub/T1.nii.gz#axial-12", "x/odd#axial-3"),
+        ]
+        assert lines[-3:] == [
+            "unreadable: x/sub/T1.nii.gz#axial-12: x/sub/T1.nii.gz is cut off",
+            "flagged: x/sub/T1.nii.gz#axial-4: either",
+            "refused: x/odd#axial-3: strange",
+        ]
+
     def test_unreadable_files_are_told_apart(self) -> None:
         text = shown(tables.predictions(predictions(2, status="0.png is empty [0 bytes]")))
         row = next(line for line in text.splitlines() if line.startswith("0.png"))

@@ -94,17 +94,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise InputError(f"{folder} does not exist: run the gyrus command that makes it, or correct the path")
     if not is_finished(folder):
-        raise InputError(f"{folder} has no {MANIFEST}, so the run in it did not finish: run that step again")
+        raise InputError(
+            f"{folder} has no {MANIFEST}, so the run in it did not finish, if there is one: run that step again"
+        )
     manifest: dict[str, Any] = read_json(folder / MANIFEST, "a run manifest")
     return manifest
 
 
-def refuse_existing(out: Path) -> None:
+def refuse_existing(out: Path, flag: str = "--out") -> None:
     """Raise InputError if anything stands at ``out``, or a file where a folder above it should be."""
     if out.exists():
-        raise InputError(f"{out} already exists: choose another --out, or remove it first")
+        raise InputError(f"{out} already exists: choose another {flag}, or remove it first")
     if not _ground(out).is_dir():
-        raise InputError(f"{out} lies below {_ground(out)}, which is a file: choose another --out")
+        raise InputError(f"{out} lies below {_ground(out)}, which is a file: choose another {flag}")
 
 
 def _ground(out: Path) -> Path:

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 bad input or usage. ``--json`` prints one JSON d
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -37,6 +38,9 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 def main() -> None:
     """Run the command line; every error gyrus raises on purpose becomes one line on stderr and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file name need not be UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False, prog_name=app.info.name)
     except typer.Abort:
@@ -142,6 +146,8 @@ def split(
     """Split a dataset so that no patient is on both sides."""
     from gyrus.splits import split_dataset
 
+    if group == "record-wise":  # the leak has a name of its own
+        raise InputError("--group says what may not cross: let patients cross by --record-wise")
     grouping = "record-wise" if record_wise else group
     with progress(quiet=quiet) as report:
         made = split_dataset(

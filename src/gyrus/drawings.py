@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from gyrus.artifacts import stage_folder
 from gyrus.explain.engine import Explainer
 from gyrus.inference import predicted_maps
+from gyrus.io import IMAGE_SUFFIXES, VOLUME_SUFFIXES
 from gyrus.loading import Progress, batches
 from gyrus.models import Classifier
 from gyrus.predictions import REFUSED, UNREADABLE, Predictions
 from gyrus.preprocess import frame_of
-from gyrus.records import Record
+from gyrus.records import PLANES, Record
 from gyrus.refusal import has_outline, outline
 from gyrus.regions import Region
 
@@ -31,6 +32,11 @@ OUTLINE = "#f0a01e"
 HEAT = "magma"
 NOT_A_DEVICE = "Research software, not a medical device."
 _WIDE, _INK, _PAPER, _MUTED = 92, "#e8e8ea", "#17181b", "#a0a3aa"
+_SUFFIX = re.compile(
+    rf"({'|'.join(map(re.escape, (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES, '.mat')))})(?=(#({'|'.join(PLANES)})-[0-9]+)?\Z)",
+    re.IGNORECASE,
+)
+"""The suffix of an id, which in that of a slice of a volume stands before its plane and index."""
 
 
 def save_drawings(
@@ -61,15 +67,19 @@ def save_drawings(
         InputError: the folder is taken, or a slice cannot be read any more.
     """
     rows = [i for i, s in enumerate(predictions.status) if s != UNREADABLE]
-    names = [
-        f"{n:04}-{re.sub(r'[^A-Za-z0-9.-]+', '_', Path(records[i].id).stem)[-60:]}.png" for n, i in enumerate(rows)
-    ]
-    with stage_folder(folder, "draw", arguments={"files": [str(records[i].path) for i in rows]}) as aside:
+    names = [f"{n:04}-{_file_name(records[i].id)}.png" for n, i in enumerate(rows)]
+    ids, files = [records[i].id for i in rows], [str(records[i].path) for i in rows]
+    with stage_folder(folder, "draw", arguments={"ids": ids, "files": files}) as aside:
         maps = _maps(model, [records[i] for i in rows], progress)
         for i, name, (record, grid) in zip(rows, names, maps, strict=True):
             figure = _draw(model, record, grid, predictions.row(i))
             figure.savefig(aside / name, dpi=110, facecolor=_PAPER)
     return [folder / name for name in names]
+
+
+def _file_name(id: str) -> str:
+    """Return the last 60 characters of an id, without the suffix of its image, as any file system takes them."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", _SUFFIX.sub("", id))[-60:]
 
 
 def _maps(
@@ -113,9 +123,15 @@ def _draw(model: Classifier, record: Record, grid: NDArray[np.float32], row: dic
         else:
             right.set_title("no map: no class is answered", fontsize=9, color=_MUTED)
         figure.suptitle(_headline(row), fontsize=13, fontweight="bold", x=0.02, ha="left")
-        said = [*textwrap.wrap(row["reason"], _WIDE), f"{record.path.name}  ·  {NOT_A_DEVICE}"]
-        figure.supxlabel("\n".join(said), fontsize=8.5, color=_MUTED, x=0.02, ha="left")
+        figure.supxlabel(caption(record.id, row["reason"]), fontsize=8.5, color=_MUTED, x=0.02, ha="left")
     return figure
+
+
+def caption(id: str, reason: str) -> str:
+    """Return what stands below a picture, in lines: the reason, and which slice it is."""
+    name = id.encode("utf-8", "replace").decode("utf-8")  # matplotlib takes no file name that is not UTF-8
+    which = textwrap.wrap(f"{name}  ·  {NOT_A_DEVICE}", _WIDE, break_on_hyphens=False)
+    return "\n".join([*textwrap.wrap(reason, _WIDE), *which])
 
 
 def _outline(axes: Axes, region: Region) -> None:

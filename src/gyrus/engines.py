@@ -53,7 +53,9 @@ def predict_exported_files(
     Raises:
         MissingExtraError: the engine is not installed.
     """
-    if device == "cuda":
-        raise InputError(f"{folder} is an exported model, which gyrus runs on the CPU: choose --device cpu")
+    if device not in ("auto", "cpu"):
+        raise InputError(
+            f"{folder} is an exported model, which gyrus runs on the CPU, not on {device!r}: choose --device cpu"
+        )
     records = records_in(paths, plane, slices)
     return predict_exported(Exported.load(folder), records, keep_going=keep_going, progress=progress)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 from gyrus.artifacts import read_json, write_json
 from gyrus.certainty.temperature import softmax
 from gyrus.errors import InputError
-from gyrus.records import Record
+from gyrus.records import PLANES, Record
 
 SCHEMA, BEFORE = "gyrus.predictions/2", "gyrus.predictions/1"
 OK, FLAGGED, REFUSED, UNREADABLE = "ok", "flagged", "refused", "unreadable"
 """The statuses: answered; answered, with a reason for doubt; not answered; not read."""
+_SLICE = re.compile(rf"(?P<volume>.+)(?P<at>#({'|'.join(PLANES)})-[0-9]+)", re.DOTALL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,18 +182,25 @@ class Predictions:
             write_json(path, self.to_dict())
             return
         aside = path.with_name(f".{path.name}.partial")
-        with aside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            lead, end = ["file", "id", "patient", "label", "predicted"], ["status", "reason"]
-            extra = [] if self.certainty is None else ["set", "novelty"]
-            extra += [] if self.outlines is None else ["diameter", "unit"]
-            writer.writerow([*lead, *(f"p_{c}" for c in self.classes), *extra, *end])
-            for row in self.rows():
-                shares = row["probabilities"] or dict.fromkeys(self.classes, "")
-                outline = row["outline"] or dict.fromkeys(("diameter", "unit"), "")
-                cells = row | {"set": "|".join(row["set"] or ())} | {n: outline[n] for n in ("diameter", "unit")}
-                writer.writerow([*(row[n] for n in lead), *shares.values(), *(cells[n] for n in (*extra, *end))])
-        aside.replace(path)
+        try:
+            # On Linux a file name need not be UTF-8: its bytes are written as they are
+            with aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+                self._write_csv(file)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def _write_csv(self, file: TextIO) -> None:
+        writer = csv.writer(file)
+        lead, end = ["file", "id", "patient", "label", "predicted"], ["status", "reason"]
+        extra = [] if self.certainty is None else ["set", "novelty"]
+        extra += [] if self.outlines is None else ["diameter", "unit"]
+        writer.writerow([*lead, *(f"p_{c}" for c in self.classes), *extra, *end])
+        for row in self.rows():
+            shares = row["probabilities"] or dict.fromkeys(self.classes, "")
+            outline = row["outline"] or dict.fromkeys(("diameter", "unit"), "")
+            cells = row | {"set": "|".join(row["set"] or ())} | {n: outline[n] for n in ("diameter", "unit")}
+            writer.writerow([*(row[n] for n in lead), *shares.values(), *(cells[n] for n in (*extra, *end))])
 
     @classmethod
     def load(cls, path: Path) -> Predictions:
@@ -222,6 +231,17 @@ class Predictions:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is no table of predictions ({error!r}): run `gyrus predict` again") from None
+
+
+def called(file: str, id: str) -> str:
+    """Return what to print of a slice: its file, and where that is a volume, plane and index: ``T1.nii.gz#axial-12``.
+
+    Args:
+        file: the path as the user gave it.
+        id: of the record.
+    """
+    found = _SLICE.fullmatch(id)
+    return f"{file}{found['at']}" if found and found["volume"].endswith(Path(file).name) else file
 
 
 def _as_now(value: dict[str, Any]) -> list[dict[str, Any]]:

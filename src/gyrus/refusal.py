@@ -113,7 +113,10 @@ def answers(
         members = prediction_sets(softmax(seen.logits[read], calibration.temperature), calibration.least(classes))
         for i, flip, row in zip(read, upside_down, members, strict=True):
             chosen = tuple(c for c, member in zip(classes, row, strict=True) if member)
-            status[i], reasons[i] = judge(calibration, seen.faults[i], float(seen.novelty[i]), float(flip), chosen)
+            predicted = classes[int(seen.logits[i].argmax())]
+            status[i], reasons[i] = judge(
+                calibration, seen.faults[i], float(seen.novelty[i]), float(flip), chosen, predicted
+            )
             sets[i] = None if status[i] == REFUSED else chosen
         temperatures = np.full(len(records), calibration.temperature)
         certainty = Certainty(calibration.coverage, temperatures, seen.novelty, tuple(sets))
@@ -159,12 +162,17 @@ def refusing_kinds(faults: Sequence[Fault]) -> frozenset[str]:
 
 
 def judge(
-    calibration: Calibration, faults: Sequence[Fault], novelty: float, turned: float, members: Sequence[str]
+    calibration: Calibration,
+    faults: Sequence[Fault],
+    novelty: float,
+    turned: float,
+    members: Sequence[str],
+    predicted: str,
 ) -> tuple[str, str]:
     """Return ``(status, reason)`` of one slice.
 
     "refused": the picture has a fault that refuses, is upside down, or is stranger than the limit. "flagged": it has
-    another fault, or its set does not hold exactly one class. "ok" otherwise, with an empty reason.
+    another fault, or its set is not the predicted class alone. "ok" otherwise, with an empty reason.
 
     Args:
         calibration: of the model.
@@ -172,6 +180,7 @@ def judge(
         novelty: its score.
         turned: the log odds that it lies upside down.
         members: the classes in its set.
+        predicted: the class of highest probability, which need not be among them: each class has its own threshold.
     """
     refusing = refusing_kinds(faults) & set(calibration.refusing)
     against = [f.sentence for f in faults if f.kind in refusing]
@@ -184,17 +193,24 @@ def judge(
         )
     if against:
         return REFUSED, " ".join(against)
-    doubts = [f.sentence for f in faults] + _doubts(calibration, members)
+    doubts = [f.sentence for f in faults] + _doubts(calibration, members, predicted)
     return (FLAGGED, " ".join(doubts)) if doubts else (OK, "")
 
 
-def _doubts(calibration: Calibration, members: Sequence[str]) -> list[str]:
-    """Return the sentence about a set that does not hold exactly one class."""
-    if len(members) == 1:
-        return []
+def _doubts(calibration: Calibration, members: Sequence[str], predicted: str) -> list[str]:
+    """Return the sentences about a set that is not the predicted class alone."""
     if not members:
         return [f"No class is probable enough to be in its set at a coverage of {calibration.coverage:.0%}."]
     *others, last = members
-    said = f"{', '.join(others)} or {last}: none can be left out at a coverage of {calibration.coverage:.0%}."
+    said = []
+    if predicted not in members:
+        held = f"{', '.join(others)} and {last}" if others else last
+        said.append(
+            f"{predicted} is the most probable, but not probable enough to be in its own set, which holds {held}."
+        )
+    if others:
+        said.append(f"{', '.join(others)} or {last}: none can be left out at a coverage of {calibration.coverage:.0%}.")
     forced = [c for c in members if c in calibration.always]
-    return [f"{said} Too few persons had {' or '.join(forced)} when the model was calibrated." if forced else said]
+    if said and forced:
+        said.append(f"Too few persons had {' or '.join(forced)} when the model was calibrated.")
+    return [" ".join(said)] if said else []

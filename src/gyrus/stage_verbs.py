@@ -108,6 +108,8 @@ def predict(
         refuse_existing(out)
         if out.suffix.lower() not in (".csv", ".json"):
             raise InputError(f"{out} would be a table of unknown form: give it the suffix .csv or .json")
+        if save and _overlap(out, save):
+            raise InputError(f"{out} and {save} stand in each other's way: choose places apart for --out and --save")
     started = time.monotonic()
     with progress(quiet=quiet) as report:
         if exported and paths and not save:
@@ -323,6 +325,12 @@ def _named(model: Path | None, paths: list[Path] | None, verb: str) -> Path:
             f"name files, for the model that comes with gyrus, or a run with --model: see `gyrus {verb} --help`"
         )
     return Path(DEFAULT) if model is None else model
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    """Whether two places are the same, or one lies below the other."""
+    first, second = one.resolve(), other.resolve()
+    return first.is_relative_to(second) or second.is_relative_to(first)
 
 
 def _refuse_run_options(paths: list[Path] | None, part: str, data: Path | None) -> None:

@@ -190,7 +190,7 @@ def predict_files(
         MissingExtraError: the engine is not installed.
     """
     if save is not None:
-        refuse_existing(save)
+        refuse_existing(save, "--save")
     if isinstance(model, Path) and choose_engine(model, engine) != "torch":
         if save is not None:
             raise InputError(f"{model} is an exported model, of which gyrus draws no pictures: name its torch model")

@@ -12,7 +12,7 @@ from rich.text import Text
 from gyrus.certainty.conformal import needed
 from gyrus.console import table
 from gyrus.maps import Maps
-from gyrus.predictions import FLAGGED, REFUSED, UNREADABLE, Predictions
+from gyrus.predictions import FLAGGED, REFUSED, UNREADABLE, Predictions, called
 
 Lines = list[Table | str]
 ACCURACIES = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -170,11 +170,15 @@ def calibrations(value: Mapping[str, Any]) -> Lines:
 
 
 def predictions(made: Predictions) -> Lines:
-    """Return one row per slice, the first of them where there are many, and the reason of every one that is not ok."""
-    rows, calibrated = made.rows(), made.certainty is not None
+    """Return one row per slice, the first of them where there are many, and the reason of every one that is not ok.
+
+    A slice of a volume is called by its file, plane and index.
+    """
+    rows = [row | {"called": called(row["file"], row["id"])} for row in made.rows()]
+    calibrated = made.certainty is not None
     head = ["file", "class", *(f"p({c})" for c in made.classes), "label"]
     shown = [
-        [r["file"], r["predicted"], *_shares(r["probabilities"], made.classes), r["label"]] for r in rows[:MOST_ROWS]
+        [r["called"], r["predicted"], *_shares(r["probabilities"], made.classes), r["label"]] for r in rows[:MOST_ROWS]
     ]
     if calibrated:
         sized = made.outlines is not None
@@ -193,9 +197,11 @@ def predictions(made: Predictions) -> Lines:
     lines.append(table("Predictions, calibrated" if calibrated else "Predictions", head, shown))
     if len(rows) > MOST_ROWS:
         lines.append(f"... and {len(rows) - MOST_ROWS} more; write them all with --out or --json")
-    lines += [f"unreadable: {r['reason']}" for r in rows if r["status"] == UNREADABLE]
+    for row in (r for r in rows if r["status"] == UNREADABLE):  # its reason names the file, but not which slice of it
+        which = "" if row["called"] == row["file"] else f"{row['called']}: "
+        lines.append(f"unreadable: {which}{row['reason']}")
     told = [r for r in rows if r["status"] in (FLAGGED, REFUSED)]
-    lines += [f"{r['status']}: {r['file']}: {r['reason']}" for r in told[:MOST_ROWS]]
+    lines += [f"{r['status']}: {r['called']}: {r['reason']}" for r in told[:MOST_ROWS]]
     return lines + ([f"... and {len(told) - MOST_ROWS} more reasons"] if len(told) > MOST_ROWS else [])
 
 

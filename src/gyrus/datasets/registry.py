@@ -106,8 +106,13 @@ def find_reader(root: Path, name: str | None = None) -> DatasetReader:
         return _readers[found]
     sought = "; ".join(f"{known}: {_readers[known].looks_for}" for known in list_datasets())
     if root.is_dir() and not any(root.iterdir()):
-        raise InputError(f"{root} is an empty folder: put a dataset into it, one of ({sought})")
-    raise InputError(f"{root} is not a dataset gyrus recognises: it looked for ({sought})")
+        raise InputError(
+            f"{root} is an empty folder: put images into it, one sub-folder per class, or one of ({sought})"
+        )
+    raise InputError(
+        f"{root} is not a dataset gyrus recognises: name a folder with one sub-folder of images per class, a CSV table "
+        f"with a column `file`, or one of ({sought})"
+    )
 
 
 def recognise(path: Path) -> str | None:
