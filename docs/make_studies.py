@@ -1,7 +1,8 @@
-"""Write docs/studies.md from the results of studies that were run: ``python docs/make_studies.py [FOLDER ...]``.
+"""Write docs/studies.md from the results of studies that were run: ``python docs/make_studies.py [RESULT ...]``.
 
-Each folder is one that ``gyrus study run`` finished; what the page needs of it is kept in docs/results, from which the
-page can be written again without any.
+Each result is a folder that ``gyrus study run`` finished, or a file with what it printed with ``--only STEP --json``,
+which takes the place of that step's earlier figures. What the page needs of them is kept in docs/results, from which
+it can be written again without any.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gyrus.page.charts import standalone
+from gyrus.studies import find_study
 from gyrus.studies.page import claims_chart
 
 HERE = Path(__file__).parent
@@ -31,8 +33,8 @@ measured on the same slices, with the same networks.
 A figure is followed by its 95 % interval from a bootstrap over patients, or over clusters of copies where patients are
 unknown, all seeds pooled; seeds tried on the same patients are no new patients. One without an interval is a mean over
 runs. "Not run" stands where the scale leaves a step out. Every section is made by one command, here
-`gyrus study run NAME --data DATA --scale desk`, and this page by `docs/make_studies.py` from what these left behind;
-[how to run one](how-to/studies.md).
+`gyrus study run NAME --data DATA --scale desk`, and this page by `docs/make_studies.py` from what these left behind; a
+step that was run again by itself (`--only STEP`) has replaced its earlier figures. [How to run one](how-to/studies.md).
 """
 
 FOUND = {
@@ -94,11 +96,13 @@ one hold-out of this size cannot tell.
 
 
 def main() -> None:
-    """Keep what the folders hold, and write the page."""
+    """Keep what the results hold, and write the page."""
     RESULTS.mkdir(exist_ok=True)
-    for folder in map(Path, sys.argv[1:]):
-        value = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-        (RESULTS / f"{value['name']}.json").write_text(json.dumps(trimmed(value), indent=1) + "\n", encoding="utf-8")
+    for given in map(Path, sys.argv[1:]):
+        value = json.loads((given / "study.json" if given.is_dir() else given).read_text(encoding="utf-8"))
+        file = RESULTS / f"{value['name']}.json"
+        found = trimmed(value) if given.is_dir() else renewed(json.loads(file.read_text(encoding="utf-8")), value)
+        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
     CHARTS.mkdir(parents=True, exist_ok=True)
     for value in kept():
@@ -113,13 +117,35 @@ def kept() -> list[dict[str, Any]]:
 
 def trimmed(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the page needs of a study."""
-    trainings = {
-        name: {k: step["facts"][k] for k in TOLD}
-        | {"accuracy": step["values"]["accuracy"], "between_seeds": step["values"]["between_seeds"]["value"]}
-        for name, step in value["steps"].items()
-        if step["facts"]["kind"] == "training"
-    }
+    steps = value["steps"].items()
+    trainings = {name: trained(step) for name, step in steps if step["facts"]["kind"] == "training"}
     return {k: value[k] for k in KEPT} | {"trainings": trainings}
+
+
+def trained(step: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the page tells of a training."""
+    values = step["values"]
+    found = {"accuracy": values["accuracy"], "between_seeds": values["between_seeds"]["value"]}
+    return {k: step["facts"][k] for k in TOLD} | found
+
+
+def renewed(value: Mapping[str, Any], one: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a study, with one step's new figures, and in the words that its recipe has now."""
+    if one["scale"] != value["scale"]:
+        raise SystemExit(f"{one['step']} was run at scale {one['scale']}, and the page shows {value['scale']}")
+    recipe = find_study(value["name"])
+    words = recipe.model_dump(include={"title", "question", "about", "changed"})
+    table, trainings = [dict(row) for row in value["table"]], dict(value["trainings"])
+    for row in table:
+        for side in ("own", "honest"):
+            step, _, name = (row[side] or "").partition(":")
+            if step == one["step"]:
+                row[f"{side}_value"] = one["values"].get(name or "accuracy")
+    if one["facts"]["kind"] == "training":
+        trainings[one["step"]] = trained(one)
+    minutes = round(sum(t["minutes"] for t in trainings.values()), 1)
+    words |= {"reduction": recipe.scale(value["scale"]).reduction, "minutes": minutes}
+    return {**value, **words, "table": table, "trainings": trainings}
 
 
 def page() -> str:

@@ -636,12 +636,36 @@ def test_the_columns_of_the_tables_are_documented(tutorial: Path, documents: dic
     fits(row, epochs, shapes, "epochs.csv")
 
 
-def test_the_page_of_studies_is_made_from_what_they_left_behind() -> None:
+@pytest.fixture(scope="module")
+def make_studies() -> ModuleType:
     spec = importlib.util.spec_from_file_location("make_studies", DOCS / "make_studies.py")
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    assert script.PAGE.read_text(encoding="utf-8") == script.page()
-    charts = {f"{value['name']}.svg" for value in script.kept() if script.claims_chart(value)}
-    assert {path.name for path in script.CHARTS.glob("*.svg")} == charts
+    return script
+
+
+def test_the_page_of_studies_is_made_from_what_they_left_behind(make_studies: ModuleType) -> None:
+    assert make_studies.PAGE.read_text(encoding="utf-8") == make_studies.page()
+    charts = {f"{value['name']}.svg" for value in make_studies.kept() if make_studies.claims_chart(value)}
+    assert {path.name for path in make_studies.CHARTS.glob("*.svg")} == charts
+
+
+def test_a_step_that_was_run_again_replaces_its_figures_alone(make_studies: ModuleType) -> None:
+    before = next(value for value in make_studies.kept() if value["name"] == "cam-iou")
+    told = {**before["trainings"]["alexnet-own"], "kind": "training", "seeds": 5, "minutes": 100.0}
+    new = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 2451, "groups": 168}
+    values = {"accuracy": new, "between_seeds": {**new, "value": 0.01}}
+    one = {"name": "cam-iou", "scale": "desk", "step": "alexnet-own", "values": values, "facts": told}
+    after = make_studies.renewed(before, one)
+    row, *others = after["table"]
+    assert row == {**before["table"][0], "own_value": new}
+    assert others == before["table"][1:]
+    assert after["trainings"]["alexnet-own"]["between_seeds"] == 0.01
+    assert after["minutes"] == pytest.approx(before["minutes"] + 100 - before["trainings"]["alexnet-own"]["minutes"])
+    assert {k: v for k, v in after["trainings"].items() if k != "alexnet-own"} == {
+        k: v for k, v in before["trainings"].items() if k != "alexnet-own"
+    }
+    with pytest.raises(SystemExit, match="was run at scale quick, and the page shows desk"):
+        make_studies.renewed(before, {**one, "scale": "quick"})

@@ -294,6 +294,8 @@ class TestThresholds:
         assert _cut_words(name) == words
 
     def test_the_ceiling_stands_beside_them(self, page: Page) -> None:
+        assert "Ceilings: the most a map can score; of a grid, the best IoU and Dice found" in page.html
+        assert "no map can exceed" not in page.html  # the IoU of a grid is a lower bound of its ceiling
         cuts = page.html[page.html.index('id="thresholds"') :]
         assert re.search(r'class="tick" x1="58\.0".*?0\.400', cuts, re.DOTALL)  # 2 + 140 * 0.4
 

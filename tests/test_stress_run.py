@@ -22,15 +22,19 @@ from gyrus.io import Image
 from gyrus.models import Classifier, ModelSpec
 from gyrus.models.classifier import Body, Dense
 from gyrus.preprocess import Preprocess
+from gyrus.records import Record
 from gyrus.splits import Split, holdout, kfold
 from gyrus.stress import stress_run
-from gyrus.stress.judge import Judge
-from gyrus.stress.views import FILLS, IN_CORNER, NO_OUTLINE, NO_PLACE, NO_TISSUE, SURROUNDED, filled, view
+from gyrus.stress.degradations import DEGRADATIONS
+from gyrus.stress.judge import Answer, Judge, Row
+from gyrus.stress.summary import METHODS, summarise
+from gyrus.stress.views import CLEAN, FILLS, IN_CORNER, NO_OUTLINE, NO_PLACE, NO_TISSUE, SURROUNDED, filled, view
 
 SIDE = 64
 TUMOUR, ELSEWHERE, MARKER = (24, 14, 10), (40, 40, 6), (0, 0, 6)
 """Top, left and side of squares: the tumour, healthy tissue, and a mark burnt into the corner."""
 CLASSES = ("glioma", "no_tumor")
+COUNTED = "Of the slices that were predicted rightly, at 0.5 or more, the probability of the class falls below 0.5:"
 
 
 class Look(nn.Module):
@@ -148,7 +152,13 @@ class TestPlanted:
         assert (turned["strength"], turned["said"]) == (45, "45 degrees")
         assert turned["pointing"]["value"] == 0  # the tumour turns away from the square, and its outline with it
         assert turned["accuracy"]["value"] == 0.5
-        assert "falls below 0.5 in 100 % or 100 %" in value["finding"].replace("\N{NO-BREAK SPACE}", " ")
+        finding = value["finding"].replace("\N{NO-BREAK SPACE}", " ")
+        assert finding.startswith(
+            f"{COUNTED} by Telea's method, in 100 % with the tumour filled in and in 0 % with as much"
+        )
+        assert [(c["fill"], c["slices"], c["tumour"]["value"]) for c in value["controlled"]] == [
+            ("telea", 2, 1.0), ("tissue", 2, 1.0)
+        ]  # fmt: skip
         assert "on clean slices and least" in value["finding"]
         assert value["lacks"] == []
         assert value == json.loads((tmp_path / "run" / "stress" / "stress.json").read_text(encoding="utf-8"))
@@ -190,7 +200,7 @@ class TestPlanted:
 
     def test_without_outlines(self, ask: Ask) -> None:
         value = ask(looking_at(TUMOUR), masks=False)
-        assert value["inpainting"] == []
+        assert (value["inpainting"], value["controlled"]) == ([], [])
         assert value["robustness"]["clean"]["accuracy"]["value"] == 1
         assert value["lacks"] == ["No in-painting, pointing game or IoU: no slice has a tumour outline."]
 
@@ -222,6 +232,48 @@ class TestPlanted:
             model.head.bias.fill_(torch.nan)
         with pytest.raises(InputError, match="run holds weights that are not finite"):
             ask(model)
+
+
+class TestControls:
+    """Twenty large tumours whose filling tips the answer, and twenty small ones whose filling does not."""
+
+    @staticmethod
+    def rows(controls: Callable[[str, int], bool]) -> list[Row]:
+        made = []
+        for i in range(40):
+            after = 0.1 if i < 20 else 0.9
+            sure, fallen = Answer(0.9, "glioma"), Answer(after, "glioma" if after > 0.5 else "no_tumor")
+            places = {(p, h): fallen if p == "tumour" else sure for p in ("tumour", "healthy") for h in METHODS}
+            filled = {key: said for key, said in places.items() if key[0] == "tumour" or controls(key[1], i)}
+            record = Record(f"{i}.png", Path(f"{i}.png"), "glioma", f"p{i}")
+            levels = {CLEAN: sure} | {(d.name, float(s)): sure for d in DEGRADATIONS for s in d.strengths}
+            missing = {key: NO_PLACE for key in places if key not in filled}
+            made.append(Row(record, levels, filled, {}, missing))
+        return made
+
+    def said(self, controls: Callable[[str, int], bool]) -> tuple[dict[str, Any], str]:
+        value = summarise(self.rows(controls), seed=0)
+        return value, str(value["finding"]).replace("\N{NO-BREAK SPACE}", " ")
+
+    def test_tumours_are_compared_with_their_own_controls(self) -> None:
+        """Only the small ones leave a healthy place: of the same slices no answer falls with or without the tumour."""
+        value, finding = self.said(lambda _, i: i >= 20)
+        no_more = "in 0 % with the tumour filled in and in 0 % with as much healthy tissue (20 slices with both fills)"
+        assert finding.startswith(f"{COUNTED} by Telea's method, {no_more}; by tissue, {no_more}. Accuracy is")
+        assert [(c["tumour"].value, c["healthy"].value, c["tumour"].n) for c in value["controlled"]] == [(0, 0, 20)] * 2
+        assert [f["falls"].value for f in value["inpainting"] if f["place"] == "tumour"] == [0.5, 0.5]
+
+    def test_without_a_control_the_tumours_stand_alone(self) -> None:
+        value, finding = self.said(lambda how, i: how == "tissue" and i < 1)
+        assert (
+            "by Telea's method, in 50 % with the tumour filled in (40 slices, none with a place for a control"
+            in finding
+        )
+        assert (
+            "by tissue, in 100 % with the tumour filled in and in 0 % with as much healthy tissue (1 slice with"
+            in finding
+        )
+        assert [(c["slices"], c["healthy"].n) for c in value["controlled"]] == [(0, 0), (1, 1)]
 
 
 def test_the_model_is_left_as_it_was_and_draws_are_the_slices_own(tmp_path: Path) -> None:

@@ -66,16 +66,45 @@ RIGHT, WRONG = [0.9, 0.1], [0.1, 0.9]
 
 class TestPair:
     def test_the_same_slices_are_compared_one_by_one(self) -> None:
-        """b is right where a is wrong on three slices, a alone on one; both seeds count."""
+        """b is right where a is wrong on three rows, a alone on one; under the first seed it is two, and none."""
         ids = ["1", "2", "3", "1", "2", "3"]
         people, seeds = ["p", "p", "q"] * 2, [0, 0, 0, 1, 1, 1]
         a = make_outcome([RIGHT, WRONG, WRONG, RIGHT, RIGHT, WRONG], [0] * 6, people, ids=ids, seeds=seeds, runs=[3, 3])
         b = make_outcome([RIGHT, RIGHT, RIGHT, WRONG, RIGHT, RIGHT], [0] * 6, people, ids=ids, seeds=seeds, runs=[3, 3])
         found = compare(a, b)
         assert found.values["difference"].value == pytest.approx(2 / 6)
-        assert found.values["difference"].groups == 2
-        assert found.values["mcnemar_p"].value == pytest.approx(stats.binomtest(1, 4).pvalue)
-        assert found.facts == {"paired": True, "rows": 6, "only_a": 1, "only_b": 3}
+        assert (found.values["difference"].n, found.values["difference"].groups) == (3, 2)
+        assert found.values["mcnemar_p"].value == pytest.approx(stats.binomtest(0, 2).pvalue)
+        assert found.values["mcnemar_p"].n == 3
+        assert found.facts == {"paired": True, "rows": 6, "mcnemar_seed": 0, "only_a": 0, "only_b": 2}
+
+    @pytest.mark.parametrize("seeds", [1, 3, 5])
+    def test_the_same_answers_under_more_seeds_are_no_more_significant(self, seeds: int) -> None:
+        """Of 20 slices b alone has eight right and a alone two, whatever the seed; a has a seed more, and answers."""
+        said = {"a": [RIGHT] * 2 + [WRONG] * 8 + [RIGHT] * 10, "b": [WRONG] * 2 + [RIGHT] * 18}
+        ids, people = [f"{i}" for i in range(20)], [f"p{i // 2}" for i in range(20)]
+        a, b = (
+            make_outcome(
+                said[name] * n, [0] * 20 * n, people * n, ids=ids * n, runs=[20] * n,
+                seeds=[s for s in range(first, first + n) for _ in ids],
+            )
+            for name, n, first in (("a", seeds + 1, 0), ("b", seeds, 1))
+        )  # fmt: skip
+        found = compare(a, b)
+        assert (
+            found.values["mcnemar_p"].value == pytest.approx(stats.binomtest(2, 10).pvalue) == pytest.approx(0.109375)
+        )
+        difference = found.values["difference"]
+        assert (difference.value, difference.n, difference.groups) == (pytest.approx(6 / 20), 20, 10)
+        assert found.facts == {"paired": True, "rows": 20 * seeds, "mcnemar_seed": 1, "only_a": 2, "only_b": 8}
+
+    def test_of_other_slices_each_counts_once_too(self) -> None:
+        a, b = (
+            make_outcome([RIGHT] * 4, [0] * 4, ["p", "q"] * 2, ids=[*ids, *ids], seeds=[0, 0, 1, 1], runs=[2, 2])
+            for ids in ("12", "34")
+        )
+        found = compare(a, b)
+        assert (found.values["difference"].n, found.facts) == (4, {"paired": False, "rows": [4, 4]})
 
     def test_rows_are_matched_by_name_and_seed_not_by_place(self) -> None:
         a = make_outcome([RIGHT, WRONG], [0, 0], ["p", "q"], ids=["1", "2"])
@@ -94,7 +123,8 @@ class TestPair:
         assert found.facts == {"paired": False, "rows": [4, 5]}
         assert "mcnemar_p" not in found.values
         half = make_outcome([WRONG, RIGHT, WRONG, RIGHT], [0] * 4, list("pqxy"), ids=["1", "2", "7", "8"])
-        assert compare(a, half).facts == {"paired": True, "rows": 2, "only_a": 1, "only_b": 0}
+        told = {"paired": True, "rows": 2, "mcnemar_seed": 0, "only_a": 1, "only_b": 0}
+        assert compare(a, half).facts == told
 
 
 class TestPlanes:
@@ -256,6 +286,17 @@ class TestMaps:
         ids = {tuple(self.people(make({"maps": plan}), "maps")[2]) for _ in range(2)}
         assert len(ids) == 1
 
+    def test_a_slice_under_three_seeds_counts_once(self, make: Callable[..., Analyses]) -> None:
+        """In two folds every slice is tested, and under each seed again."""
+        thrice = {"thrice": {**ONE, "seeds": 3, "split": {"folds": 2}}}
+        made = make({"maps": {"kind": "maps", "of": "thrice"}}, trainings=thrice)
+        found = made["maps"]
+        outlined = [r for r in made.datasets["cheng"].dataset if r.mask is not None]
+        assert found.facts == {"slices": len(outlined), "groups": len({r.patient for r in outlined}), "runs": 6}
+        for name in ("accuracy", "pointing", "tumour_share", "ceiling:iou_p95"):
+            assert found.values[name].n == len(outlined)
+        assert found.values["pointing:right"].n <= len(outlined)
+
     def test_nobody_is_left(self, make: Callable[..., Analyses]) -> None:
         derived = {"healthy": {"of": "cheng", "classes": ["no_tumor"]}}
         made = make({"maps": {"kind": "maps", "of": "one", "data": "healthy"}}, derived=derived)
@@ -295,6 +336,14 @@ class TestJoint:
                 assert difference.value == pytest.approx(both - found.values[f"{other}:{name}"].value)
         assert found.facts["slices"] == found.values["both:iou"].n == 9
         assert [chosen["map"][0] for chosen in found.facts["chosen"]] == ["body"]
+
+    def test_every_seed_takes_part_and_a_slice_counts_once(self, make: Callable[..., Analyses]) -> None:
+        plan = {"kind": "joint", "of": "twice", "method": "cam", "layers": ["body"], "learn": 6, "slices": 4}
+        made = make({"joint": plan}, trainings={"twice": {**ONE, "seeds": 2}})
+        found = made["joint"]
+        shown = [r.id for u in made.trainings["twice"].units for r in u.test if r.mask is not None]
+        assert found.facts["runs"] == len(found.facts["chosen"]) == 2
+        assert 4 <= found.facts["slices"] == found.values["map:iou"].n <= min(8, len(set(shown)))
 
     def test_a_rule_that_is_none_is_refused_at_once(self, make: Callable[..., Analyses]) -> None:
         with pytest.raises(ValueError, match=r"analyses\.joint names 'intensit', which is not there \(did you mean"):

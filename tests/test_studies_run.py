@@ -318,9 +318,8 @@ class TestOnly:
         before = (ran.out / "study.json").read_bytes()
         for step in ("small-honest", "small-certainty"):
             value = run_study(str(ran.file), [str(ran.data)], ran.out, scale="smoke", only=step, device="cpu")
-            assert value == {
-                "schema": "gyrus.study/1", "name": "mrimaster", "step": step, **ran.value["steps"][step]
-            }  # fmt: skip
+            said = {"schema": "gyrus.study/1", "name": "mrimaster", "scale": "smoke", "step": step}
+            assert value == said | ran.value["steps"][step]
         assert (ran.out / "study.json").read_bytes() == before
 
     def test_one_step_with_what_it_needs_and_nothing_else(

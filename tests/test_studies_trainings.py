@@ -286,6 +286,39 @@ class TestStrangers:
         assert [r.id for r in unit.test] == [r.id for r in phantom]
         assert set(unit.split.groups.values()) == {r.id for r in phantom}
 
+    @pytest.mark.parametrize(("data", "test"), [("copies", "cheng"), ("cheng", "copies"), ("copies", "again")])
+    def test_nor_is_one_met_who_was_learned_from_in_a_changed_copy(
+        self, begin: Callable[..., Trainings], data: str, test: str
+    ) -> None:
+        """Copies are written to a folder of their own; their people are those of the dataset they were made of."""
+        trainings = begin(
+            trainings={"one": {**HONEST, "data": data, "test": test}},
+            derived={**TWICE, "again": {"of": "copies", "binary": True}} if test == "again" else TWICE,
+        )
+        (unit,) = trainings.units("one")
+        learned = people(unit.source, (*unit.split.train, *unit.split.val))
+        everybody = {r.patient for r in trainings.datasets["cheng"].dataset}
+        assert len(learned) == 12
+        assert {r.patient for r in unit.test} == everybody - learned
+        own = begin(trainings={"one": {**OWN, "data": data, "test": test}}, derived=trainings.recipe.derived)
+        assert len(own.units("one")[0].test) == len(own.datasets[test].dataset)
+
+    @pytest.mark.parametrize(("data", "test"), [("persons", "sartaj"), ("persons", "cheng"), ("copies", "sartaj")])
+    def test_the_same_people_under_other_names_are_refused(
+        self, begin: Callable[..., Trainings], phantom: Dataset, tmp_path: Path, data: str, test: str
+    ) -> None:
+        derived = {
+            "persons": {"of": "sartaj", "persons_from": "cheng"},
+            "copies": {"of": "persons", "augmented": {"copies": 1, "size": 32, "augment": {}}},
+        }
+        roots = {"sartaj": write_nameless(phantom, tmp_path / "sartaj")}
+        trainings = begin(roots=roots, trainings={"one": {**HONEST, "data": data, "test": test}}, derived=derived)
+        said = (
+            rf"{data} and {test} hold slices of the same persons and group them differently, .* the same persons_from"
+        )
+        with pytest.raises(InputError, match=said):
+            trainings.units("one")
+
     @pytest.mark.parametrize("test", [None, "rest"])
     def test_nobody_is_left(self, begin: Callable[..., Trainings], test: str | None) -> None:
         one = {**HONEST, "data": "top", "test": test, "split": {"fractions": [0.75, 0.25, 0.0]}}

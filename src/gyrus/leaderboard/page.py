@@ -159,7 +159,7 @@ class _Board:
         kinds = (
             ("chosen", "Chosen on training patients", ("chosen",)),
             ("all", "Every map and rule", ("method", "baseline", "null")),
-            ("ceiling", "Ceilings: what no map can exceed", ("ceiling",)),
+            ("ceiling", "Ceilings: the most a map can score; of a grid, the best IoU and Dice found", ("ceiling",)),
         )
         order = sorted(self._rows, key=lambda r: -_rank(r, "pointing"))
         found = [(name, title, [r for r in order if r["kind"] in own]) for name, title, own in kinds]

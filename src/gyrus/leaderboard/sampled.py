@@ -92,7 +92,7 @@ def stability(
 def ceilings(
     masks: Sequence[NDArray[np.bool_]], frames: Sequence[Frame], grids: set[tuple[int, int]]
 ) -> dict[Entry, list[dict[str, float]]]:
-    """Return what no map can exceed: of each grid under any threshold, and of any map that keeps so many pixels.
+    """Return the ceilings: of each grid under any threshold, and of any map that keeps so many pixels.
 
     Args:
         masks: N arrays (H, W), none empty or full.

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gyrus.intervals import Bootstrap, Interval
-from gyrus.page.words import percent
+from gyrus.page.words import percent, plural
 from gyrus.stress.degradations import DEGRADATIONS
 from gyrus.stress.judge import CUT, Row
 from gyrus.stress.views import CLEAN, FILLS, HEALTHY, TELEA, TISSUE, TUMOUR, Fill, Level
 
 SURE = 0.5
 """A probability below which a class is no longer the answer."""
+METHODS = {TELEA: "by Telea's method", TISSUE: "by tissue"}
+"""The fills that are made of the tumour and of a healthy place alike, and what they are called in a sentence."""
 
 
 def summarise(rows: Sequence[Row], *, seed: int) -> dict[str, Any]:
@@ -27,11 +29,12 @@ def summarise(rows: Sequence[Row], *, seed: int) -> dict[str, Any]:
         seed: of the bootstrap; every figure is resampled by the same draws.
 
     Returns:
-        ``{"finding", "inpainting", "robustness"}``; see the reference of ``gyrus stress``.
+        ``{"finding", "inpainting", "controlled", "robustness"}``; see the reference of ``gyrus stress``.
     """
     bootstrap = Bootstrap([r.record.patient if r.record.patient is not None else r.record.id for r in rows], seed)
     filled = any(r.filled or r.missing for r in rows)
     inpainting = [_fill(key, rows, bootstrap) for key in FILLS] if filled else []
+    controlled = [_controlled(how, rows, bootstrap) for how in METHODS] if filled else []
     robustness = {
         "cut": CUT,
         "clean": _level(CLEAN, rows, bootstrap),
@@ -47,7 +50,12 @@ def summarise(rows: Sequence[Row], *, seed: int) -> dict[str, Any]:
             for d in DEGRADATIONS
         ],
     }
-    return {"finding": _finding(inpainting, robustness), "inpainting": inpainting, "robustness": robustness}
+    return {
+        "finding": _finding(controlled, inpainting, robustness),
+        "inpainting": inpainting,
+        "controlled": controlled,
+        "robustness": robustness,
+    }
 
 
 def per_slice(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
@@ -79,9 +87,7 @@ def _fill(key: Fill, rows: Sequence[Row], bootstrap: Bootstrap) -> dict[str, Any
     after = np.array([then.probability if then else np.nan for _, then in pairs])
     switched = np.array([float(clean.predicted != then.predicted) if then else np.nan for clean, then in pairs])
     labels = np.array([str(r.record.label) for r in rows])
-    right = np.array([clean.predicted for clean, _ in pairs]) == labels
-    counted = right & (before >= SURE)  # NaN is not
-    fell = np.where(counted, (after < SURE).astype(float), np.nan)
+    fell = _fell(key, rows)
     made = [r for r in rows if key in r.filled]
     return {
         "place": key[0],
@@ -100,6 +106,32 @@ def _fill(key: Fill, rows: Sequence[Row], bootstrap: Bootstrap) -> dict[str, Any
     }
 
 
+def _fell(key: Fill, rows: Sequence[Row]) -> NDArray[np.float64]:
+    """Return (N,) whether the true class fell below :data:`SURE`; NaN without the fill, or where it was no answer."""
+    fell = np.full(len(rows), np.nan)
+    for i, row in enumerate(rows):
+        clean, then = row.levels[CLEAN], row.filled.get(key)
+        if then and clean.predicted == str(row.record.label) and clean.probability >= SURE:
+            fell[i] = then.probability < SURE
+    return fell
+
+
+def _controlled(how: str, rows: Sequence[Row], bootstrap: Bootstrap) -> dict[str, Any]:
+    """Return how often the class falls without the tumour and with healthy tissue filled in, on the same slices.
+
+    A large tumour leaves no place for its shape beside it, and is the one whose filling changes most: over all slices
+    with a fill, tumours would be compared with the controls of small ones.
+    """
+    tumour, healthy = _fell((TUMOUR, how), rows), _fell((HEALTHY, how), rows)
+    both = ~np.isnan(tumour) & ~np.isnan(healthy)
+    return {
+        "fill": how,
+        "slices": int(both.sum()),
+        "tumour": bootstrap.mean(np.where(both, tumour, np.nan)),
+        "healthy": bootstrap.mean(np.where(both, healthy, np.nan)),
+    }
+
+
 def _level(key: Level, rows: Sequence[Row], bootstrap: Bootstrap) -> dict[str, Interval]:
     said = [r.levels[key] for r in rows]
     columns: dict[str, NDArray[np.float64]] = {
@@ -110,7 +142,9 @@ def _level(key: Level, rows: Sequence[Row], bootstrap: Bootstrap) -> dict[str, I
     return {name: bootstrap.mean(values) for name, values in columns.items()}
 
 
-def _finding(inpainting: Sequence[Mapping[str, Any]], robustness: Mapping[str, Any]) -> str:
+def _finding(
+    controlled: Sequence[Mapping[str, Any]], inpainting: Sequence[Mapping[str, Any]], robustness: Mapping[str, Any]
+) -> str:
     """Return in words whether the answer leaves with the tumour, and what costs the most accuracy."""
     clean = _share(robustness["clean"]["accuracy"].value)
     levels = [(change["title"], level) for change in robustness["changes"] for level in change["levels"]]
@@ -119,16 +153,27 @@ def _finding(inpainting: Sequence[Mapping[str, Any]], robustness: Mapping[str, A
         f"Accuracy is {clean} on clean slices and least, {_share(worst['accuracy'].value)}, "
         f"under {title} ({worst['said']})."
     )
-    falls = {(f["place"], f["fill"]): f["falls"] for f in inpainting}
-    if not falls or any(falls[place, how].n == 0 for place in (TUMOUR, HEALTHY) for how in (TELEA, TISSUE)):
+    alone = {f["fill"]: f["falls"] for f in inpainting if f["place"] == TUMOUR}
+    found = [_beside(of, alone[of["fill"]]) for of in controlled if alone[of["fill"]].n]
+    if not found:
         return said
-
-    def both(place: str) -> str:
-        return " or ".join(_share(falls[place, how].value) for how in (TELEA, TISSUE))
-
     return (
-        f"With the tumour filled in, by Telea's method or by tissue, the probability of its class falls below 0.5 in "
-        f"{both(TUMOUR)} of the slices; with as much healthy tissue filled in, in {both(HEALTHY)}. {said}"
+        f"Of the slices that were predicted rightly, at {SURE} or more, the probability of the class falls below "
+        f"{SURE}: {'; '.join(found)}. {said}"
+    )
+
+
+def _beside(of: Mapping[str, Any], alone: Interval) -> str:
+    """Return in words how often one way of filling tips the answer, beside its control where there is one."""
+    how = METHODS[of["fill"]]
+    if not of["slices"]:
+        return (
+            f"{how}, in {_share(alone.value)} with the tumour filled in ({plural(alone.n, 'slice')}, none with a place "
+            f"for a control in healthy tissue)"
+        )
+    return (
+        f"{how}, in {_share(of['tumour'].value)} with the tumour filled in and in {_share(of['healthy'].value)} with "
+        f"as much healthy tissue ({plural(of['slices'], 'slice')} with both fills)"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from gyrus.errors import InputError
 from gyrus.evaluate.calibration import confident_errors, expected_calibration_error
 from gyrus.evaluate.ceilings import area_ceiling
 from gyrus.evaluate.localization import localize
-from gyrus.evaluate.pairing import compare_independent, compare_paired
+from gyrus.evaluate.pairing import Comparison, compare_independent, compare_paired
 from gyrus.explain import explain_records
 from gyrus.intervals import Bootstrap, Interval
 from gyrus.leaderboard import build_leaderboard, make_settings
@@ -36,6 +36,9 @@ from gyrus.studies.trainings import Outcome, Trainings, Unit, softmax
 from gyrus.studies.values import Values, plain_value
 
 RESULT = "result.json"
+
+_Rows = Mapping[tuple[int, str], tuple[bool, str]]
+"""(seed, id) -> (right, group)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +120,7 @@ class Analyses:
         outcome = self.trainings[plan.of]
         columns: dict[str, list[float]] = {}
         groups: list[str] = []
+        ids: list[str] = []
         right: list[bool] = []
         areas: list[float] = []
         ceilings: list[float] = []
@@ -136,6 +140,7 @@ class Analyses:
                 columns.setdefault(name, []).extend(s.values.get(name, np.nan) for s in found.scores[key])
             of = self._groups_of(plan, unit)
             groups += [of[r.id] for r in found.records]
+            ids += [r.id for r in found.records]
             predicted = dict(zip(maps.ids, maps.explained["predicted"], strict=True))
             ceilings += _ceilings(found.records)
             right += [predicted[r.id] == r.label for r in found.records]
@@ -143,25 +148,25 @@ class Analyses:
         if not groups:
             raise InputError(f"no slice is left on which the maps of {plan.of} could be scored: choose another --data")
         boot, hit = Bootstrap(groups), np.array(right)
-        values = {name: boot.mean(np.array(v)) for name, v in columns.items()}
-        values |= {f"{name}:right": boot.mean(np.where(hit, v, np.nan)) for name, v in columns.items()}
-        values["accuracy"] = boot.mean(hit)
-        values["tumour_share"] = boot.mean(np.array(areas))
-        values["ceiling:iou_p95"] = boot.mean(np.array(ceilings))
-        return Result(values, {"slices": len(groups), "groups": len(set(groups)), "runs": len(outcome.units)})
+        table = {name: np.array(v) for name, v in columns.items()}
+        table |= {f"{name}:right": np.where(hit, v, np.nan) for name, v in columns.items()}
+        table |= {"accuracy": hit.astype(float), "tumour_share": np.array(areas), "ceiling:iou_p95": np.array(ceilings)}
+        values = {name: replace(boot.mean(v), n=_slices(ids, v)) for name, v in table.items()}
+        return Result(values, {"slices": len(set(ids)), "groups": len(set(groups)), "runs": len(outcome.units)})
 
     def _joint(self, plan: Joint) -> Result:
         outcome = self.trainings[plan.of]
-        first = [u for u in outcome.units if u.seed == outcome.units[0].seed]
+        per_seed = sum(u.seed == outcome.units[0].seed for u in outcome.units)
         columns: dict[str, list[float]] = {}
         groups: list[str] = []
+        slices = set[str]()
         chosen = []
-        for unit in first:
+        for unit in outcome.units:
             training = [r for r in unit.source.whole.select(unit.split.train) if r.mask is not None]
             found = multiply(
                 load_model(unit.run, device=pick_device(self.trainings.device)),
                 training,
-                _some([r for r in unit.test if r.mask is not None], -(-plan.slices // len(first)), unit.seed),
+                _some([r for r in unit.test if r.mask is not None], -(-plan.slices // per_seed), unit.seed),
                 method=plan.method,
                 layers=plan.layers,
                 rule=plan.rule,
@@ -172,13 +177,16 @@ class Analyses:
                 for what, of_slices in scores.items():
                     columns.setdefault(f"{what}:{name}", []).extend(of_slices.tolist())
             groups += [unit.source.groups.of[r.id] for r in found.records]
+            slices |= {r.id for r in found.records}
             chosen.append({what: [layer, cut.name] for what, (layer, cut) in found.chosen.items()})
         boot, table = Bootstrap(groups), {name: np.array(v) for name, v in columns.items()}
         values = {name: boot.mean(v) for name, v in table.items()}
         for name in ("iou", "pointing"):
             for other in ("map", "rule"):
                 values[f"both-{other}:{name}"] = boot.mean(table[f"both:{name}"] - table[f"{other}:{name}"])
-        return Result(values, {"slices": len(groups), "groups": len(set(groups)), "chosen": chosen})
+        values = {name: replace(value, n=len(slices)) for name, value in values.items()}
+        told = {"slices": len(slices), "groups": len(set(groups)), "runs": len(outcome.units), "chosen": chosen}
+        return Result(values, told)
 
     def _unseen(self, unit: Unit, plan: Maps, runs: int) -> list[Record]:
         """Return slices with outlines of people whom a run did not learn from, its share of those asked for."""
@@ -265,18 +273,35 @@ def _ceilings(records: Sequence[Record]) -> list[float]:
 
 
 def compare(a: Outcome, b: Outcome) -> Result:
-    """Return the accuracy of ``b`` minus that of ``a``, slice by slice where both classified it under one seed."""
+    """Return the accuracy of ``b`` minus that of ``a``, slice by slice where both classified it under one seed.
+
+    The difference pools the rows of all seeds, its interval draws a group with all of them, and its ``n`` counts a
+    slice once. McNemar's test takes rows for independent, which one slice under several seeds is not: it looks at the
+    first seed that both have, and at no other.
+
+    Returns:
+        ``difference`` and, where the slices are the same, ``mcnemar_p``, beside the facts ``rows`` (compared, of all
+        seeds), ``mcnemar_seed``, and ``only_a`` and ``only_b``, the slices that one alone has right under that seed.
+    """
     rows_a, rows_b = _rows(a), _rows(b)
     both = sorted(rows_a.keys() & rows_b.keys())
-    if 2 * len(both) >= min(len(rows_a), len(rows_b)):
-        right_a, right_b = (np.array([rows[k][0] for k in both]) for rows in (rows_a, rows_b))
-        found = compare_paired(right_a, right_b, [rows_a[k][1] for k in both])
-        values = {"difference": found.difference}
-        if found.mcnemar_p is not None:
-            values["mcnemar_p"] = plain_value(found.mcnemar_p, len(both))
-        return Result(values, {"paired": True, "rows": len(both), "only_a": found.only_a, "only_b": found.only_b})
-    found = compare_independent(a.correct, a.groups, b.correct, b.groups)
-    return Result({"difference": found.difference}, {"paired": False, "rows": [len(rows_a), len(rows_b)]})
+    if 2 * len(both) < min(len(rows_a), len(rows_b)):
+        found = compare_independent(a.correct, a.groups, b.correct, b.groups)
+        difference = replace(found.difference, n=len(set(a.ids)) + len(set(b.ids)))
+        return Result({"difference": difference}, {"paired": False, "rows": [len(rows_a), len(rows_b)]})
+    first = both[0][0]
+    of_first = [(seed, i) for seed, i in both if seed == first]
+    pooled, one = (_paired(rows_a, rows_b, keys) for keys in (both, of_first))
+    values = {"difference": replace(pooled.difference, n=len({i for _, i in both}))}
+    if one.mcnemar_p is not None:
+        values["mcnemar_p"] = plain_value(one.mcnemar_p, len(of_first))
+    told = {"paired": True, "rows": len(both), "mcnemar_seed": first, "only_a": one.only_a, "only_b": one.only_b}
+    return Result(values, told)
+
+
+def _paired(a: _Rows, b: _Rows, keys: Sequence[tuple[int, str]]) -> Comparison:
+    right_a, right_b = (np.array([rows[k][0] for k in keys]) for rows in (a, b))
+    return compare_paired(right_a, right_b, [a[k][1] for k in keys])
 
 
 def by_plane(outcome: Outcome, planes: Sequence[str | None], label: str) -> Result:
@@ -313,13 +338,18 @@ def _gap(totals: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(hits / of - hits_rest / of_rest)
 
 
+def _slices(ids: Sequence[str], values: NDArray[np.float64]) -> int:
+    """Return of how many slices (N,) rows are a mean: one under several seeds counts once, NaN not at all."""
+    return len({i for i, known in zip(ids, ~np.isnan(values), strict=True) if known})
+
+
 def _some(records: Sequence[Record], n: int, seed: int) -> list[Record]:
     """Return a seeded draw of n records at most, in their order."""
     order = np.random.default_rng(seed).permutation(len(records))[:n]
     return [records[int(i)] for i in sorted(order)]
 
 
-def _rows(outcome: Outcome) -> dict[tuple[int, str], tuple[bool, str]]:
+def _rows(outcome: Outcome) -> _Rows:
     """Return (seed, id) -> (right, group)."""
     rows = zip(outcome.seeds.tolist(), outcome.ids, outcome.correct.tolist(), outcome.groups, strict=True)
     return {(seed, i): (right, group) for seed, i, right, group in rows}

@@ -77,7 +77,8 @@ def run_study(
         painter.check(figure)  # now, not when everything is trained
     if only in recipe.trainings or only in recipe.analyses:
         values, told = _step(only, recipe, trainings, analyses, smaller.stand_ins)
-        return dict(plain({"schema": SCHEMA, "name": recipe.name, "step": only, "values": values, "facts": told}))
+        one = {"schema": SCHEMA, "name": recipe.name, "scale": scale, "step": only, "values": values, "facts": told}
+        return dict(plain(one))
     steps = [s for s in (*recipe.trainings, *recipe.analyses) if s not in smaller.skip]
     found: dict[str, tuple[Values, dict[str, Any]]] = {}
     for n, step in enumerate(steps):

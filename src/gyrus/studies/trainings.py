@@ -155,7 +155,10 @@ class Trainings:
                 **{**config.model_dump(), **{field: str(path.absolute()) for field, (path, _) in paths.items()}}
             )
             for k, split in enumerate(splits, start=1):
-                records = tuple(source.whole.select(split.test)) if test is None else _strangers(test, source, split)
+                if test is None:
+                    records = tuple(source.whole.select(split.test))
+                else:
+                    records = _strangers(plan, test, source, split)
                 if not records:
                     where = plan.test or plan.data
                     raise InputError(
@@ -248,10 +251,20 @@ def make_splits(source: Source, plan: SplitPlan, seed: int, folds: int | None = 
     return tuple(replace(s, val=parts["val"], test=parts["test"]) for s, parts in zip(whole, only, strict=True))
 
 
-def _strangers(test: Source, source: Source, split: Split) -> tuple[Record, ...]:
-    """Return the slices of another dataset; where it is cut from the same one, without the groups learned from."""
-    if split.leaks or test.whole.root != source.whole.root:
+def _strangers(plan: Training, test: Source, source: Source, split: Split) -> tuple[Record, ...]:
+    """Return the slices of another dataset; where both go back to the same one, without the groups learned from.
+
+    Raises:
+        InputError: both hold slices of the same people, and call these by other names.
+    """
+    here, there = ((s.origin, s.persons_from) for s in (source, test))
+    if split.leaks or not {*here} & {*there} - {None}:
         return test.dataset.records
+    if here != there:  # groups are called after slices of the one or of the other: a name then says nothing
+        raise InputError(
+            f"{plan.data} and {plan.test} hold slices of the same persons and group them differently, so nobody knows "
+            f"who is new in {plan.test}: derive both from one dataset with the same persons_from"
+        )
     learned = {split.groups[i] for i in (*split.train, *split.val)}
     return tuple(r for r in test.dataset if test.groups.of[r.id] not in learned)
 
