@@ -119,8 +119,8 @@ class TestRun:
     def test_one_step(self, gyrus: Gyrus, small: Path, tiny_phantom: Path, tmp_path: Path) -> None:
         words = ("study", "run", small, "--data", f"cheng={tiny_phantom}", "--out", tmp_path / "out", "--device", "cpu")
         value = gyrus(*words, "--only", "one", "--json").document("gyrus.study/1")
-        assert set(value) == {"schema", "name", "step", "values", "facts"}
-        assert (value["name"], value["step"]) == ("small", "one")
+        assert set(value) == {"schema", "name", "scale", "step", "values", "facts"}
+        assert (value["name"], value["scale"], value["step"]) == ("small", "full", "one")
         assert "small: one" in gyrus(*words, "--only", "one").out
 
     def test_initial_weights_of_a_file(self, gyrus: Gyrus, small: Path, tiny_phantom: Path, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ class TestRun:
             ),
             ("study run {small} --data chang={room}", "small needs no dataset 'chang': it needs cheng"),
             ("study run {small} --data cheng={room}/no", "{room}/no, given as cheng, does not exist: check the path"),
-            ("study run {small} --data cheng={room}", "{room} is an empty folder: put a dataset into it"),
+            ("study run {small} --data cheng={room}", "{room} is an empty folder: put images into it"),
             ("study run {small} --data {room} --weights vgg16.pth", "--weights vgg16.pth names no architecture: say"),
             ("study run {small}", "Missing option '--data'"),
             ("study run {small} --data {room} --device gpu", "there is no device 'gpu'"),
