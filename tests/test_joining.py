@@ -116,3 +116,12 @@ class TestRefusals:
         assert "a.png" in gyrus("data", "join", tiny_phantom, damaged, "--out", tmp_path / "out").refusal()
         assert not (tmp_path / "out").exists()
         assert "exists" in gyrus("data", "join", tiny_phantom, tiny_phantom, "--out", damaged).refusal()
+
+
+def test_where_nothing_is_left_nothing_is_written(slices: list[np.ndarray], tmp_path: Path) -> None:
+    """One picture three times, its first dataset in two minds about it."""
+    first = write(tmp_path / "a", slices, {0: ("x.png", "glioma", "P"), 100: ("y.png", "pituitary", "P")})
+    second = write(tmp_path / "b", slices, {200: ("z.png", "glioma", "R")})
+    with pytest.raises(InputError, match="of 3 slices none is left, since copies of each carry other labels"):
+        join_datasets([first, second], tmp_path / "joined")
+    assert not (tmp_path / "joined").exists()

@@ -64,6 +64,8 @@ def join_datasets(
     people = {r.id: r.id if r.patient is None else f"{r.source}:{r.patient}" for r in records}
     groups = join_groups(records, copies)  # two patients who share a picture are one
     kept = [replace(r, patient=people[groups[i]]) for i, r in enumerate(records) if i not in dropped]
+    if not kept:
+        raise InputError(f"of {len(records)} slices none is left, since copies of each carry other labels: mend these")
     notes = [
         f"{count(sum(owner[i] == k for i in dropped), 'slice')} of {called[k]}'s {len(d):,} left out as copies."
         for k, d in enumerate(datasets)
