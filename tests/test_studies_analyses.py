@@ -337,14 +337,6 @@ class TestJoint:
         assert found.facts["slices"] == found.values["both:iou"].n == 9
         assert [chosen["map"][0] for chosen in found.facts["chosen"]] == ["body"]
 
-    def test_every_seed_takes_part_and_a_slice_counts_once(self, make: Callable[..., Analyses]) -> None:
-        plan = {"kind": "joint", "of": "twice", "method": "cam", "layers": ["body"], "learn": 6, "slices": 4}
-        made = make({"joint": plan}, trainings={"twice": {**ONE, "seeds": 2}})
-        found = made["joint"]
-        shown = [r.id for u in made.trainings["twice"].units for r in u.test if r.mask is not None]
-        assert found.facts["runs"] == len(found.facts["chosen"]) == 2
-        assert 4 <= found.facts["slices"] == found.values["map:iou"].n <= min(8, len(set(shown)))
-
     def test_a_rule_that_is_none_is_refused_at_once(self, make: Callable[..., Analyses]) -> None:
         with pytest.raises(ValueError, match=r"analyses\.joint names 'intensit', which is not there \(did you mean"):
             make({"joint": {"kind": "joint", "of": "one", "rule": "intensit"}})

@@ -156,17 +156,16 @@ class Analyses:
 
     def _joint(self, plan: Joint) -> Result:
         outcome = self.trainings[plan.of]
-        per_seed = sum(u.seed == outcome.units[0].seed for u in outcome.units)
+        first = [u for u in outcome.units if u.seed == outcome.units[0].seed]
         columns: dict[str, list[float]] = {}
         groups: list[str] = []
-        slices = set[str]()
         chosen = []
-        for unit in outcome.units:
+        for unit in first:
             training = [r for r in unit.source.whole.select(unit.split.train) if r.mask is not None]
             found = multiply(
                 load_model(unit.run, device=pick_device(self.trainings.device)),
                 training,
-                _some([r for r in unit.test if r.mask is not None], -(-plan.slices // per_seed), unit.seed),
+                _some([r for r in unit.test if r.mask is not None], -(-plan.slices // len(first)), unit.seed),
                 method=plan.method,
                 layers=plan.layers,
                 rule=plan.rule,
@@ -177,16 +176,13 @@ class Analyses:
                 for what, of_slices in scores.items():
                     columns.setdefault(f"{what}:{name}", []).extend(of_slices.tolist())
             groups += [unit.source.groups.of[r.id] for r in found.records]
-            slices |= {r.id for r in found.records}
             chosen.append({what: [layer, cut.name] for what, (layer, cut) in found.chosen.items()})
         boot, table = Bootstrap(groups), {name: np.array(v) for name, v in columns.items()}
         values = {name: boot.mean(v) for name, v in table.items()}
         for name in ("iou", "pointing"):
             for other in ("map", "rule"):
                 values[f"both-{other}:{name}"] = boot.mean(table[f"both:{name}"] - table[f"{other}:{name}"])
-        values = {name: replace(value, n=len(slices)) for name, value in values.items()}
-        told = {"slices": len(slices), "groups": len(set(groups)), "runs": len(outcome.units), "chosen": chosen}
-        return Result(values, told)
+        return Result(values, {"slices": len(groups), "groups": len(set(groups)), "chosen": chosen})
 
     def _unseen(self, unit: Unit, plan: Maps, runs: int) -> list[Record]:
         """Return slices with outlines of people whom a run did not learn from, its share of those asked for."""

@@ -200,12 +200,12 @@ class Joint(Part):
 
     Attributes:
         kind: "joint".
-        of: a training on a dataset with outlines; rows of all its seeds are pooled.
+        of: a training on a dataset with outlines; the runs of its first seed take part.
         method: of explanation.
         layers: module names, or "stages"; training slices choose.
         rule: a map without a network.
-        learn: training slices on which layer and cut are chosen, per run.
-        slices: at most so many are tested per seed.
+        learn: training slices on which layer and cut are chosen.
+        slices: at most so many are tested.
     """
 
     kind: Literal["joint"]
