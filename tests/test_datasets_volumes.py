@@ -24,7 +24,7 @@ from handmade_volumes import (
 )
 from pydicom import dcmread
 
-from gyrus.datasets import open_dataset
+from gyrus.datasets import open_dataset, open_files
 from gyrus.datasets.describe import describe
 from gyrus.datasets.registry import open_cases, recognise
 from gyrus.datasets.volumes import open_cases as open_volume_cases
@@ -130,6 +130,8 @@ def test_a_folder_of_reports_is_left_out_with_a_note(tmp_path: Path) -> None:
     assert open_dataset(tmp_path).notes == ("1 folder of DICOM files without an image left out: 'sr'.",)
     with pytest.raises(InputError, match="holds no volumes"):
         open_dataset(tmp_path / "sr")
+    with pytest.raises(InputError, match="sr is a folder without DICOM images"):
+        open_files([tmp_path / "sr"])
 
 
 @pytest.mark.parametrize("name", ["DICOMDIR", "ZZZ"])

@@ -180,7 +180,10 @@ def salt_for(paths: Iterable[Path], given: bytes | None = None) -> bytes:
 
 def _first(path: Path) -> Path:
     """Return the file itself, or the first image of a series: a DICOMDIR or a report beside it says nothing of it."""
-    return next(file for file in dicom_files(path) if find_header(file) is not None) if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    files = dicom_files(path)
+    return next((file for file in files if find_header(file) is not None), files[0])
 
 
 def _stated(path: Path) -> str | None:
