@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageFile, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from gyrus.errors import InputError
 from gyrus.io.checks import MAX_PIXELS, brief, check_file, check_size
@@ -196,13 +197,13 @@ def _header(path: Path, picture: ImageFile.ImageFile, stream: BinaryIO) -> _Head
     check_size(path, height, width)
     # A JPEG with further pictures inside (thumbnails, gain maps) opens as "MPO"; its first picture is the image.
     file_format = "JPEG" if picture.format == "MPO" else str(picture.format)
+    tags: Mapping[int, Any] = picture.tag_v2 if isinstance(picture, TiffImageFile) else {}
     if file_format == "TIFF":
         _check_tiff_directory(path, stream)
-        _check_tiff_samples(path, picture)
+        _check_tiff_samples(path, tags, width * height)
     pages = 1 if file_format == "JPEG" else int(getattr(picture, "n_frames", 1))
     if pages != 1:
         raise InputError(f"{path} holds {pages} pages: save the one slice that is meant as its own file")
-    tags: Mapping[int, Any] = picture.tag_v2 if file_format == "TIFF" else {}  # type: ignore[attr-defined]
     channels = 3 if picture.mode in ("P", "PA") else len(picture.getbands())
     bits = 1 if picture.mode == "1" else 8
     if file_format == "PNG":
@@ -249,9 +250,17 @@ def _check_tiff_directory(path: Path, stream: BinaryIO) -> None:
         raise InputError(f"{path} is cut short (its directory ends beyond the file): restore it from its source")
 
 
-def _check_tiff_samples(path: Path, picture: ImageFile.ImageFile) -> None:
-    """Refuse samples that Pillow takes for others without a word, and stacks of which it shows the first slice."""
-    tags: Mapping[int, Any] = picture.tag_v2  # type: ignore[attr-defined]
+def _check_tiff_samples(path: Path, tags: Mapping[int, Any], pixels: int) -> None:
+    """Refuse samples that Pillow takes for others without a word, and stacks of which it shows the first slice.
+
+    Args:
+        path: the file.
+        tags: of its only directory.
+        pixels: that Pillow shows.
+
+    Raises:
+        InputError: as said.
+    """
     bits, kind = max(tags.get(_BITS, (1,))), max(tags.get(_FORMAT, (_UNSIGNED,)))
     if (bits, kind) in ((8, _SIGNED), (32, _UNSIGNED)):
         raise InputError(
@@ -262,7 +271,7 @@ def _check_tiff_samples(path: Path, picture: ImageFile.ImageFile) -> None:
     imagej = re.search(r"^images=(\d+)$", words, re.MULTILINE)
     tifffile = re.match(r'\{"shape": \[([\d, ]+)\]', words)
     shape = [int(n) for n in tifffile.group(1).split(",")] if tifffile else []
-    held = math.prod(shape) // (picture.width * picture.height * int(tags.get(_SAMPLES, 1)))
+    held = math.prod(shape) // (pixels * int(tags.get(_SAMPLES, 1)))
     slices = max(int(tags.get(_DEPTH, 1)), int(imagej.group(1)) if imagej else 1, held if shape else 1)
     if slices > 1:
         raise InputError(f"{path} holds {slices} slices: save the one that is meant as its own file")
