@@ -106,6 +106,21 @@ def test_a_slice_of_an_unknown_patient_stands_for_itself_and_others_for_their_pa
     assert np.isnan([one["patient"]["accuracy"].low, one["patient"]["accuracy"].high]).all()
 
 
+def test_persons_are_drawn_under_all_their_names() -> None:
+    given = table(["glioma", "meningioma", "pituitary"] * 2, [G, M, G] * 2, ["MR01", "b", "c", "MR01B", "b", None])
+    persons = dict(zip(given.ids, ["MR01", "b", "c", "MR01", "b", "alone"], strict=True))
+    got = score_classification(given, persons=persons)
+    assert (got["slice"]["groups"], got["patient"]["n"]) == (4, 3)
+    assert got["patient"]["confusion"] == [[1, 0, 0], [0, 1, 0], [1, 0, 0]]
+
+
+def test_groups_are_drawn_where_no_patient_is_known() -> None:
+    given = table(["glioma", "meningioma", "pituitary"] * 2, [G, M, G] * 2, [None] * 6)
+    persons = dict(zip(given.ids, "abcabc", strict=True))
+    got = score_classification(given, persons=persons)
+    assert (got["interval_over"], got["slice"]["groups"], got["patient"]) == ("groups", 3, None)
+
+
 def test_the_seed_decides_the_interval() -> None:
     rng = np.random.default_rng(0)
     given = table(

@@ -48,6 +48,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``data``, a phantom, and ``run``: everything but its scores."""
     root = tmp_path_factory.mktemp("made")
     make_phantom(root / "data", patients=8, slices_per_plane=1, size=SIDE)
+    return make_run(root)
+
+
+def make_run(root: Path) -> Path:
+    """Add to a folder with ``data`` the ``run`` of a network that has learned nothing, on half of it."""
     data = open_dataset(root / "data")
     split = holdout(data, (0.5, 0.0, 0.5))
     spec = Preprocess(size=SIDE, mean=(0.5,), std=(0.25,))
@@ -105,6 +110,35 @@ def test_every_method_stands_beside_its_floors_and_ceilings(scores: dict[str, An
     assert {r["name"] for r in rows(scores, "baseline")} == set(BASELINES)
     assert {r["name"] for r in rows(scores, "ceiling")} == {"area kept", "2 x 2 map", "64 x 64 map"}
     assert all(set(r["metrics"]["all"]) == set(METRICS) for r in scores["localization"]["rows"])
+
+
+def test_intervals_draw_a_person_with_all_their_exams(tmp_path: Path) -> None:
+    make_phantom(tmp_path / "data", patients=16, slices_per_plane=1, size=SIDE)
+    manifest = tmp_path / "data" / "manifest.csv"
+    rows = list(csv.reader(manifest.read_text(encoding="utf-8").splitlines()))
+    label, patient = rows[0].index("label"), rows[0].index("patient")
+    of_class: dict[str, list[str]] = {}
+    for row in rows[1:]:
+        of_class.setdefault(row[label], []).append(row[patient])
+    for row in rows[1:]:  # of each class every other patient is a second exam of the one before
+        names = sorted(set(of_class[row[label]]))
+        n = names.index(row[patient])
+        row[patient] = f"{row[label]}{1000 + n // 2}{'B' if n % 2 else ''}"
+    with manifest.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    scores = evaluate_run(make_run(tmp_path) / "run")
+    data = open_dataset(tmp_path / "data")
+    tested = data.select(Predictions.load(tmp_path / "run" / "predict" / "predictions.json").ids)
+    exams = {str(r.patient) for r in tested}
+    persons = {e.rstrip("B") for e in exams}
+    assert len(persons) == 4 < len(exams)
+    classification, certainty, localization = (scores[k] for k in ("classification", "certainty", "localization"))
+    assert classification["slice"]["accuracy"]["groups"] == classification["patient"]["n"] == 4
+    assert certainty["brier"]["groups"] == 4
+    assert {f["accuracy"]["groups"] for f in scores["floors"]} == {4}
+    with_tumour = {str(r.patient).rstrip("B") for r in tested if r.mask is not None}
+    assert localization["patients"] == len(with_tumour) == 3
+    assert {r["metrics"]["all"]["energy_inside"]["groups"] for r in localization["rows"] if r["name"] == "cam"} == {3}
 
 
 def test_the_planted_mask_and_its_complement(scores: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gyrus.leaderboard.learning import best_layers, best_of, from_plain, learn_t
 from gyrus.leaderboard.settings import ONE_PASS, REPEATED, Settings
 from gyrus.leaderboard.sources import draw_sample, find_sources
 from gyrus.leaderboard.store import join_parts, write_part
+from gyrus.leaderboard.summary import summarise
 from gyrus.models import load_model
 from gyrus.preprocess import frame_of
 from gyrus.thresholds import Learned, Threshold, find_threshold, learn
@@ -43,6 +45,16 @@ def value(board: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def scores(board: Path) -> Scores:
     return Scores(board / "slices.parquet")
+
+
+def test_intervals_draw_a_person_with_all_their_names(trained: Path, scores: Scores, value: dict[str, Any]) -> None:
+    (source,) = find_sources(trained, None, learn=6, seed=0)
+    model = load_model(source.run)
+    learned = learn_thresholds(source, model, class_priors(source.others, model.spec.preprocess), SMALL)
+    names = sorted({source.persons[i] for i in scores.ids})
+    merged = {i: names[0] if p == names[1] else p for i, p in source.persons.items()}
+    got = summarise(scores, SMALL, [replace(source, persons=merged)], [learned])
+    assert got["patients"] == value["patients"] - 1 == len(names) - 1
 
 
 class TestColumns:

@@ -252,7 +252,8 @@ class TestControls:
         return made
 
     def said(self, controls: Callable[[str, int], bool]) -> tuple[dict[str, Any], str]:
-        value = summarise(self.rows(controls), seed=0)
+        rows = self.rows(controls)
+        value = summarise(rows, [str(r.record.patient) for r in rows], seed=0)
         return value, str(value["finding"]).replace("\N{NO-BREAK SPACE}", " ")
 
     def test_tumours_are_compared_with_their_own_controls(self) -> None:

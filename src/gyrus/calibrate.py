@@ -27,7 +27,6 @@ from gyrus.preprocess import frame_of
 from gyrus.records import Record
 from gyrus.refusal import REFUSES, refusing_kinds
 from gyrus.rundata import Fold, joint_statement, open_folds
-from gyrus.splits import Split
 from gyrus.training import read_recipe
 
 MOST = 1000
@@ -195,15 +194,8 @@ class _How:
         if part is None:
             return reference, None
         records = list(fold.dataset.select(fold.split.part(part)))
-        persons = [_person(r, fold.split) for r in records]
+        persons = [fold.persons[r.id] for r in records]
         return reference, hold(model, records, persons, self.score, reference, progress=self.progress)
-
-
-def _person(record: Record, split: Split) -> str:
-    """Return whose a slice is: its group, which has all ids of one person; its patient if the split is record-wise."""
-    if not split.leaks:
-        return split.groups[record.id]
-    return record.id if record.patient is None else record.patient
 
 
 def _held_back(runs: Sequence[Fold], cross: Sequence[Fold] | None, how: _How) -> Iterator[tuple[Held, str, Reference]]:

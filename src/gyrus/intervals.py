@@ -40,7 +40,7 @@ class Bootstrap:
     """Whole patients drawn with replacement (Efron & Tibshirani 1993, ch. 8), the same draws for every figure.
 
     Args:
-        groups: N group names, one per slice: the patient, or the slice itself where patients are unknown.
+        groups: N group names, one per slice: the patient, or where patients are unknown the split's group or the slice.
         seed: of the draws.
         replicates: how many.
     """
@@ -90,6 +90,22 @@ class Bootstrap:
         if self.groups < 2 or np.isnan(of_totals(total - self._sums(values))).any():
             return Interval(value, np.nan, np.nan, len(values), self.groups)
         return interval(value, of_totals(self.totals(values)), len(values), self.groups)
+
+
+def drawn_are(groups: Sequence[str], patients: bool) -> str:
+    """Return what a bootstrap over the groups of N slices draws, in the plural.
+
+    Args:
+        groups: N names.
+        patients: whether the patient of any slice is known.
+
+    Returns:
+        "patients" where one is known, else "groups" where slices share one (a study, copies of one picture), else
+        "slices".
+    """
+    if patients:
+        return "patients"
+    return "groups" if len(set(groups)) < len(groups) else "slices"
 
 
 def interval(value: float, replicates: NDArray[np.float64], n: int, groups: int) -> Interval:

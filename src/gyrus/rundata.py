@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from gyrus.artifacts import read_manifest
 from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
+from gyrus.groups import with_patients_whole
 from gyrus.records import Dataset
 from gyrus.splits import Split
 
@@ -21,6 +23,15 @@ class Fold:
     run: Path
     dataset: Dataset
     split: Split
+
+    @cached_property
+    def persons(self) -> Mapping[str, str]:
+        """Record id -> whose it is, of the whole dataset: what an interval draws with replacement.
+
+        That is the split's group, which has a person under all their ids, with the copies of their slices where the
+        split knows these. A record-wise split has no groups, so there it is the patient.
+        """
+        return with_patients_whole(self.dataset.records, self.split.groups)
 
 
 def open_folds(run: Path, data: Path | None = None) -> tuple[Fold, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,14 +13,16 @@ from numpy.typing import NDArray
 from gyrus.certainty.conformal import person_weights
 from gyrus.certainty.temperature import softmax
 from gyrus.evaluate.calibration import Bin, bin_gaps, brier_scores, from_gaps, reliability
-from gyrus.evaluate.classification import label_indices
+from gyrus.evaluate.classification import label_indices, whose
 from gyrus.intervals import Bootstrap, Interval
 from gyrus.predictions import FLAGGED, OK, REFUSED, Certainty, Predictions
 
 STATUSES = (OK, FLAGGED, REFUSED)
 
 
-def score_certainty(predictions: Predictions, *, seed: int = 0) -> dict[str, Any]:
+def score_certainty(
+    predictions: Predictions, *, persons: Mapping[str, str] | None = None, seed: int = 0
+) -> dict[str, Any]:
     """Score what a model says of its own certainty.
 
     Probabilities are scored on every slice that could be read, refused ones too, so that the figures with and without
@@ -27,7 +30,8 @@ def score_certainty(predictions: Predictions, *, seed: int = 0) -> dict[str, Any
 
     Args:
         predictions: labelled slices.
-        seed: of the bootstrap over patients; a slice whose patient is unknown stands for itself.
+        persons: as in :func:`gyrus.score_classification`.
+        seed: of the bootstrap over persons.
 
     Returns:
         ``{"calibrated", "ece", "brier", "uncalibrated": {"ece", "brier"} or None, "bins", "empty_bins", "sets": None or
@@ -39,8 +43,7 @@ def score_certainty(predictions: Predictions, *, seed: int = 0) -> dict[str, Any
     """
     read = predictions.readable
     truth = label_indices([predictions.labels[i] for i in read], predictions.classes)
-    patients = [predictions.patients[i] for i in read]
-    named = [predictions.ids[i] if p is None else p for i, p in zip(read, patients, strict=True)]
+    named = whose(predictions, persons)
     bootstrap = Bootstrap(named, seed)
     probabilities = predictions.probabilities[read]
     bins = reliability(probabilities, truth)

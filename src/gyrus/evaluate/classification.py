@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,27 +10,33 @@ from numpy.typing import NDArray
 
 from gyrus.confusion import rates
 from gyrus.errors import InputError
-from gyrus.intervals import Bootstrap, Interval, interval
+from gyrus.intervals import Bootstrap, Interval, drawn_are, interval
 from gyrus.predictions import Predictions
 
 SUMMARY = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1")
 PER_CLASS = ("precision", "recall", "f1")
 
 
-def score_classification(predictions: Predictions, *, seed: int = 0) -> dict[str, Any]:
+def score_classification(
+    predictions: Predictions, *, persons: Mapping[str, str] | None = None, seed: int = 0
+) -> dict[str, Any]:
     """Score predictions against their labels, per slice and, where patients are known, per patient.
 
     A patient's probabilities are the mean of their slices'; their label is the one most of their slices carry. A slice
-    whose patient is unknown is drawn on its own in intervals of slices, and is in no figure of patients.
+    whose patient is unknown is drawn on its own, or with its group, in intervals of slices, and is in no figure of
+    patients.
 
     Args:
         predictions: labelled slices, refused ones too; rows that could not be read are left out and counted.
+        persons: record id -> whose it is, where one person has several ids, or a group stands for an unknown one; by
+            default the patient, or a slice of an unknown one alone.
         seed: of the bootstrap.
 
     Returns:
-        ``{"slice": scores, "patient": scores or None, "unreadable": count, "interval_over": "patients" | "slices"}``,
-        None and "slices" where no patient is known. Scores hold n, :data:`SUMMARY` as intervals, ``per_class`` with
-        :data:`PER_CLASS` and ``roc_auc``, ``confusion`` (row = true class), and ``roc`` curves.
+        ``{"slice": scores, "patient": scores or None, "unreadable": count, "interval_over": what was drawn}``, None
+        where no patient is known, and what was drawn as :func:`gyrus.intervals.drawn_are` says it. Scores hold n,
+        :data:`SUMMARY` as intervals, ``per_class`` with :data:`PER_CLASS` and ``roc_auc``, ``confusion`` (row = true
+        class), and ``roc`` curves.
 
     Raises:
         InputError: no labelled slice, a label the model does not know, or logits that are not finite.
@@ -43,17 +49,22 @@ def score_classification(predictions: Predictions, *, seed: int = 0) -> dict[str
         raise InputError(f"{predictions.files[broken]}: the model's logits are not finite: train it again, more slowly")
     truth = label_indices([predictions.labels[i] for i in read], predictions.classes)
     probabilities = predictions.probabilities[read]
-    patients = [predictions.patients[i] for i in read]
-    known = np.array([p is not None for p in patients])
-    groups = [predictions.ids[i] if p is None else p for i, p in zip(read, patients, strict=True)]
-    named = [p for p in patients if p is not None]
+    known = np.array([predictions.patients[i] is not None for i in read])
+    groups = whose(predictions, persons)
+    named = [g for g, k in zip(groups, known, strict=True) if k]
     of_patients = truth[known], probabilities[known], named, predictions.classes, seed
     return {
         "slice": _scores(truth, probabilities, predictions.classes, Bootstrap(groups, seed)),
         "patient": _per_patient(*of_patients) if named else None,
         "unreadable": len(predictions) - len(read),
-        "interval_over": "patients" if named else "slices",
+        "interval_over": drawn_are(groups, bool(named)),
     }
+
+
+def whose(predictions: Predictions, persons: Mapping[str, str] | None = None) -> list[str]:
+    """Return whose each slice that could be read is: as ``persons`` says, else its patient, else its own id."""
+    of = persons or {i: i if p is None else p for i, p in zip(predictions.ids, predictions.patients, strict=True)}
+    return [of[predictions.ids[i]] for i in predictions.readable]
 
 
 def label_indices(labels: Sequence[str | None], classes: Sequence[str]) -> NDArray[np.int64]:

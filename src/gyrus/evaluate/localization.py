@@ -49,11 +49,13 @@ class Localization:
 
     Attributes:
         records: N slices.
+        persons: N, whose each is.
         areas: (N,) share of the image that is tumour.
         scores: row -> N scores.
     """
 
     records: tuple[Record, ...]
+    persons: tuple[str, ...]
     areas: NDArray[np.float64]
     scores: Mapping[RowKey, list[MapScore]]
 
@@ -63,14 +65,13 @@ class Localization:
         Args:
             seed: of the bootstrap; every row is resampled by the same draws.
         """
-        groups = self._groups
         labels = np.array([str(r.label) for r in self.records])
         quartile = size_quartiles(self.areas)
-        subsets = {"all": np.ones(len(groups), dtype=bool)}
+        subsets = {"all": np.ones(len(labels), dtype=bool)}
         subsets |= {f"class:{c}": labels == c for c in sorted(set(labels))}
         subsets |= {f"size:{name}": quartile == i for i, name in enumerate(QUARTILES)}
         boots = {
-            s: Bootstrap([g for g, k in zip(groups, keep, strict=True) if k], seed)
+            s: Bootstrap([g for g, k in zip(self.persons, keep, strict=True) if k], seed)
             for s, keep in subsets.items()
             if keep.any()
         }
@@ -95,7 +96,7 @@ class Localization:
             return None
         gap = self._column(ours, "pointing") - self._column(theirs, "pointing")
         tried = sum(k.kind == "method" and k.target == "predicted" for k in self.scores)
-        return {"map": ours, "rule": theirs, "difference": Bootstrap(self._groups, seed).mean(gap), "tried": tried}
+        return {"map": ours, "rule": theirs, "difference": Bootstrap(self.persons, seed).mean(gap), "tried": tried}
 
     def _best(self, keys: Sequence[RowKey]) -> RowKey | None:
         def rank(key: RowKey) -> tuple[float, float]:
@@ -106,10 +107,6 @@ class Localization:
 
     def _column(self, key: RowKey, metric: str) -> NDArray[np.float64]:
         return np.array([s.values.get(metric, np.nan) for s in self.scores[key]])
-
-    @property
-    def _groups(self) -> list[str]:
-        return [r.patient if r.patient is not None else r.id for r in self.records]
 
     def _row(
         self,
@@ -158,7 +155,12 @@ def size_quartiles(areas: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def localize(
-    maps: Maps, records: Sequence[Record], training: Sequence[Record], *, progress: Progress | None = None
+    maps: Maps,
+    records: Sequence[Record],
+    training: Sequence[Record],
+    *,
+    persons: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
 ) -> Localization:
     """Score every map, every no-network baseline and every ceiling on the slices that have a tumour outline.
 
@@ -168,6 +170,7 @@ def localize(
         maps: from :func:`gyrus.explain.explain_records`.
         records: those it explained, in the same order.
         training: records whose masks make the class prior; never any of ``records``.
+        persons: record id -> whose it is, for intervals; by default the patient, or a slice of an unknown one alone.
         progress: called after each slice.
 
     Raises:
@@ -197,7 +200,9 @@ def localize(
     rows = dict(sorted(rows.items(), key=lambda item: (order[item[0].kind], item[0].target != "predicted")))
     rows |= _ceilings(masks, frames, {k.grid for k in rows if k.kind == "method"})
     areas = np.array([m.mean() for m in masks])
-    return Localization(tuple(records[i] for i in outlined), areas, rows)
+    scored = tuple(records[i] for i in outlined)
+    of = persons or {r.id: r.id if r.patient is None else r.patient for r in scored}
+    return Localization(scored, tuple(of[r.id] for r in scored), areas, rows)
 
 
 def class_priors(training: Sequence[Record], spec: Preprocess) -> dict[str, NDArray[np.float32]]:

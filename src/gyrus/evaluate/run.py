@@ -70,8 +70,8 @@ def evaluate_run(
                 "seed": seed,
                 "data": dataset.summary(),
                 "model": manifest["arguments"] | {"model_classes": predictions.classes},
-                "classification": score_classification(predictions, seed=seed),
-                "certainty": score_certainty(predictions, seed=seed),
+                "classification": score_classification(predictions, persons=folds[0].persons, seed=seed),
+                "certainty": score_certainty(predictions, persons=folds[0].persons, seed=seed),
                 "floors": _floors(predictions, folds, part, spec, seed, progress),
                 "localization": None if localization is None else _summary(localization, seed),
             }
@@ -92,7 +92,7 @@ def _localize(fold: Fold, progress: Progress | None) -> Localization | None:
         return None
     explained = set(maps.ids)  # a slice's own mask must not be part of the prior it is compared with
     training = [r for r in fold.dataset.select(fold.split.train) if r.id not in explained]
-    return localize(maps, records, training, progress=progress)
+    return localize(maps, records, training, persons=fold.persons, progress=progress)
 
 
 def _floors(
@@ -123,14 +123,15 @@ def _floors(
         for name, guess in found.items():
             guesses.setdefault(name, []).append(guess)
     truth = label_indices([r.label for r in kept], classes)
-    bootstrap = Bootstrap([r.patient if r.patient is not None else r.id for r in kept], seed)
+    bootstrap = Bootstrap([folds[0].persons[r.id] for r in kept], seed)
     return [score_floor(name, truth, np.concatenate(g), classes, bootstrap) for name, g in guesses.items()]
 
 
 def _summary(localization: Localization, seed: int) -> dict[str, Any]:
+    known = {p for r, p in zip(localization.records, localization.persons, strict=True) if r.patient is not None}
     return {
         "slices": len(localization.records),
-        "patients": len({r.patient for r in localization.records if r.patient is not None}) or None,
+        "patients": len(known) or None,
         "median_tumour_share": float(np.median(localization.areas)),
         "percentiles": PERCENTILES,
         "contest": localization.contest(seed=seed),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ class Source:
         dataset: what the run was trained on.
         split: the run's own.
         tested: slices of the test part that have an outline file.
+        persons: record id -> whose it is; see :class:`gyrus.rundata.Fold`.
         learning: a seeded draw from the training part, with a tumour outlined in each.
         others: the training slices with outlines of every patient who is not in ``learning``: the class prior.
     """
@@ -32,6 +33,7 @@ class Source:
     run: Path
     dataset: Dataset
     split: Split
+    persons: Mapping[str, str]
     tested: tuple[Record, ...]
     learning: tuple[Record, ...]
     others: tuple[Record, ...]
@@ -79,10 +81,6 @@ def _source(fold: Fold, learn: int, seed: int) -> Source:
             raise InputError(f"{dataset.root} has no outline in the {part} part of {run}, so no map can be scored")
     order = np.random.default_rng([seed, 0]).permutation(len(training))
     learning = tuple(training[int(i)] for i in order[:learn])
-    known = {_person(r) for r in learning}
-    others = tuple(r for r in training if _person(r) not in known)
-    return Source(run.name, run, dataset, split, tuple(tested), learning, others)
-
-
-def _person(record: Record) -> str:
-    return record.patient if record.patient is not None else record.id
+    known = {fold.persons[r.id] for r in learning}
+    others = tuple(r for r in training if fold.persons[r.id] not in known)
+    return Source(run.name, run, dataset, split, fold.persons, tuple(tested), learning, others)

@@ -42,8 +42,8 @@ def summarise(
         Errors are AUROCs with which a number that needs no outline tells wrong predictions, and wrong maps, from right
         ones.
     """
-    patients = [p if p is not None else i for p, i in zip(scores.of_slices("patient"), scores.ids, strict=True)]
-    bootstrap = Bootstrap(patients, settings.seed)
+    persons = [sources[0].persons[i] for i in scores.ids]
+    bootstrap = Bootstrap(persons, settings.seed)
     grids = {c: scores.numbers(c) for c in COLUMNS}
     filled = {c: g for c, g in grids.items() if not np.isnan(g).all()}
     split = sources[0].split
@@ -67,7 +67,7 @@ def summarise(
                 "models": [_model(s, c) for s, c in zip(sources, learned, strict=True)],
                 "rows": _rows(scores, filled, bootstrap),
                 "finding": _finding(scores, filled, bootstrap),
-                "errors": _errors(scores, filled, patients, settings.seed),
+                "errors": _errors(scores, filled, persons, settings.seed),
             }
         )
     )
@@ -144,7 +144,7 @@ def _above(difference: Interval) -> bool:
 
 
 def _errors(
-    scores: Scores, grids: Mapping[str, NDArray[np.float64]], patients: Sequence[str], seed: int
+    scores: Scores, grids: Mapping[str, NDArray[np.float64]], persons: Sequence[str], seed: int
 ) -> list[dict[str, Any]]:
     """Return how well the confidence, and each truth-free number of the chosen map, tell wrong from right.
 
@@ -164,7 +164,7 @@ def _errors(
     found = []
     for of, errors in wrong.items():
         known = ~np.isnan(errors)
-        groups = [p for p, k in zip(patients, known, strict=True) if k]
+        groups = [p for p, k in zip(persons, known, strict=True) if k]
         for name, values in numbers.items():
             mistaken = errors[known] > 0
             auroc = error_auroc(values[known], mistaken, groups, seed=seed)

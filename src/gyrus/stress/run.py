@@ -14,6 +14,7 @@ from gyrus.devices import pick_device
 from gyrus.errors import InputError
 from gyrus.explain.run import class_indices
 from gyrus.holes import REACH
+from gyrus.intervals import drawn_are
 from gyrus.loading import Progress, read_ahead
 from gyrus.models import Classifier, load_model
 from gyrus.records import Record
@@ -81,7 +82,8 @@ def stress_run(
                 if progress:
                     progress("stressing", len(rows), total)
         dataset = folds[0].dataset
-        patients = {r.record.patient for r in rows}
+        persons = [folds[0].persons[r.record.id] for r in rows]
+        named = any(r.record.patient is not None for r in rows)
         value: dict[str, Any] = plain(
             {
                 "schema": SCHEMA,
@@ -90,13 +92,13 @@ def stress_run(
                 "synthetic": "synthetic" in dataset.info.title.lower(),
                 "data": dataset.info.name,
                 "slices": total,
-                "interval_over": "patients" if any(p is not None for p in patients) else "slices",
+                "interval_over": drawn_are(persons, named),
                 "sample": sample,
                 "seed": seed,
                 "calibrated": all(m.spec.calibration is not None for m in models),
                 "widened_by": 1 / REACH,
                 "lacks": list(_lacks(models, rows)),
-                **summarise(rows, seed=seed),
+                **summarise(rows, persons, seed=seed),
             }
         )
         write_json(folder / STRESS, value)

@@ -21,17 +21,18 @@ METHODS = {TELEA: "by Telea's method", TISSUE: "by tissue"}
 """The fills that are made of the tumour and of a healthy place alike, and what they are called in a sentence."""
 
 
-def summarise(rows: Sequence[Row], *, seed: int) -> dict[str, Any]:
+def summarise(rows: Sequence[Row], persons: Sequence[str], *, seed: int) -> dict[str, Any]:
     """Return the figures of a stress test.
 
     Args:
         rows: of all slices.
+        persons: whose each is.
         seed: of the bootstrap; every figure is resampled by the same draws.
 
     Returns:
         ``{"finding", "inpainting", "controlled", "robustness"}``; see the reference of ``gyrus stress``.
     """
-    bootstrap = Bootstrap([r.record.patient if r.record.patient is not None else r.record.id for r in rows], seed)
+    bootstrap = Bootstrap(persons, seed)
     filled = any(r.filled or r.missing for r in rows)
     inpainting = [_fill(key, rows, bootstrap) for key in FILLS] if filled else []
     controlled = [_controlled(how, rows, bootstrap) for how in METHODS] if filled else []
