@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from gyrus.explain import attribute
 from gyrus.explain.perturbation import random_masks
 from gyrus.models import create_model
+from gyrus.models.folding import folded
 
 
 class Weighed(nn.Module):
@@ -233,3 +234,18 @@ def test_perturbation_runs_the_network_in_the_callers_precision() -> None:
             result = attribute(net, images, method=method, layers="body.net.layer1", options=chosen)
         assert {m.dtype for m in result.maps.values()} == {torch.float32}
     assert kinds == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("method", ["scorecam", "ablationcam", "occlusion", "rise"])
+def test_a_faster_network_is_asked_in_place_of_the_model(method: str) -> None:
+    net = create_model("resnet10t", ("a", "b"), seed=1).eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    options = {"rise": {"rise": {"masks": 40}}, "occlusion": {"occlusion": {"window": 16, "stride": 16}}}.get(method)
+    fast = folded(net, images[:1])
+    asked: list[int] = []
+    fast.register_forward_pre_hook(lambda _m, inputs: asked.append(len(inputs[0])))
+    own = attribute(net, images, method=method, layers="body.net.layer1", options=options)
+    got = attribute(net, images, method=method, layers="body.net.layer1", options=options, scorer=fast)
+    assert asked
+    for key, expected in own.maps.items():
+        torch.testing.assert_close(got.maps[key], expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))

@@ -74,6 +74,8 @@ class Explainer:
         layers: names of the modules (as in ``named_modules()``) whose (N, K, h, w) output is explained; by default
             the last feature map of a gyrus model. Or "stages", the last map of each size in a gyrus model, or "sweep",
             every convolution, without those whose output is a single cell or that do not run exactly once.
+        scorer: what the perturbation methods ask in place of the model, thousands of times: a network of the same
+            logits that is faster, such as :func:`gyrus.models.folding.folded` makes; by default the model.
 
     Raises:
         InputError: a name that does not exist, a model made under ``inference_mode``, or the block entered twice at
@@ -86,10 +88,11 @@ class Explainer:
         ```
     """
 
-    def __init__(self, model: nn.Module, layers: LayerSpec = None) -> None:
+    def __init__(self, model: nn.Module, layers: LayerSpec = None, *, scorer: nn.Module | None = None) -> None:
         if any(p.is_inference() for p in model.parameters()):
             raise InputError("the model was made under torch.inference_mode, so no gradient can pass: make it outside")
         self.model = model
+        self.scorer = model if scorer is None else scorer
         self.layers = resolve_layers(model, layers)
         if INPUT in self.layers:
             raise InputError(f"a layer called {INPUT!r} cannot be told from the input itself: rename the module")
@@ -280,9 +283,9 @@ class Explainer:
         """Return what a method works with, at each layer it is defined on."""
         images = run.images.detach()
         if method.where == "input":
-            return {INPUT: Subject(self.model, images, target, precision)}
+            return {INPUT: Subject(self.model, self.scorer, images, target, precision)}
         return {
-            layer: Subject(self.model, images, target, precision, self.layers[layer], a.detach().float())
+            layer: Subject(self.model, self.scorer, images, target, precision, self.layers[layer], a.detach().float())
             for layer, a in run.activations.items()
         }
 
@@ -308,6 +311,7 @@ def attribute(
     layers: LayerSpec = None,
     flips: bool = False,
     options: Options | None = None,
+    scorer: nn.Module | None = None,
 ) -> Attribution:
     """Explain a batch by one method or several, leaving the model exactly as found.
 
@@ -321,6 +325,7 @@ def attribute(
         layers: names of modules, "last", "stages" or "sweep"; see :class:`Explainer`.
         flips: average each map with that of the image mirrored left to right, mirrored back.
         options: method name -> options that differ from its card.
+        scorer: what perturbation methods ask in place of the model; see :class:`Explainer`.
 
     Returns:
         Raw maps under (method, layer), logits, and the classes explained.
@@ -334,5 +339,5 @@ def attribute(
         ```
     """
     methods = (method,) if isinstance(method, str) else method
-    with Explainer(model, layers) as explain:
+    with Explainer(model, layers, scorer=scorer) as explain:
         return explain(images, target=target, methods=methods, flips=flips, options=options)

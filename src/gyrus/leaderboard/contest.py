@@ -125,7 +125,9 @@ class Contest:
         """Return the maps made of the sample alone, and add the sample's numbers of all maps."""
         settings = self.settings
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.fast):  # thousands of passes a slice
-            repeated, _ = maps_of(self.model, images, target, settings.repeated, None, options=OPTIONS)
+            repeated, _ = maps_of(
+                self.model, images, target, settings.repeated, None, options=OPTIONS, scorer=self.judged
+            )
         null, _ = maps_of(self.null, images, target, settings.one_pass, settings.layers, kind="null")
         own = {e: g for e, g in grids.items() if e.kind == "method"}
         stable = stability(

@@ -36,12 +36,13 @@ def maps_of(
     *,
     kind: str = "method",
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    scorer: torch.nn.Module | None = None,
 ) -> tuple[Grids, Attribution]:
     """Return a batch's maps under entries of one kind, and the attribution they come from."""
     if not methods:
         return {}, attribute(model, images, target=target, layers=layers)
     chosen = {name: o for name, o in (options or {}).items() if name in methods}
-    found = attribute(model, images, method=methods, target=target, layers=layers, options=chosen)
+    found = attribute(model, images, method=methods, target=target, layers=layers, options=chosen, scorer=scorer)
     return {Entry(kind, *key): m.float().cpu().numpy() for key, m in found.maps.items()}, found
 
 
