@@ -337,6 +337,17 @@ class TestJoint:
         assert found.facts["slices"] == found.values["both:iou"].n == 9
         assert [chosen["map"][0] for chosen in found.facts["chosen"]] == ["body"]
 
+    def test_all_seeds_take_part_and_a_slice_counts_once(self, make: Callable[..., Analyses]) -> None:
+        plan = {"kind": "joint", "of": "twice", "method": "cam", "layers": ["body"], "learn": 6}
+        fields = {"trainings": {"twice": {**ONE, "seeds": 2}}}
+        found = make({"both": plan}, **fields)["both"]
+        scales = {"once": {"reduction": "One seed.", "once": ["first"]}}
+        first = make({"first": plan}, scales=scales, scale="once", **fields)["first"]
+        assert (found.facts["runs"], first.facts["runs"]) == (2, 1)
+        assert len(found.facts["chosen"]) == 2
+        assert first.facts["slices"] == first.values["map:iou"].n == 9
+        assert 9 < found.facts["slices"] == found.values["map:iou"].n <= 18
+
     def test_a_rule_that_is_none_is_refused_at_once(self, make: Callable[..., Analyses]) -> None:
         with pytest.raises(ValueError, match=r"analyses\.joint names 'intensit', which is not there \(did you mean"):
             make({"joint": {"kind": "joint", "of": "one", "rule": "intensit"}})

@@ -65,19 +65,21 @@ class Analyses:
 
     def __getitem__(self, name: str) -> Result:
         plan = self.recipe.analyses[name]
-        runs = [
-            str(u.run.relative_to(self.trainings.folder)) for t in _trainings(plan) for u in self.trainings.units(t)
-        ]
+        once = name in self.datasets.scale.once
+        units = [u for t in _trainings(plan) for u in _first_seed(self.trainings.units(t), once)]
+        runs = [str(u.run.relative_to(self.trainings.folder)) for u in units]
+        if isinstance(plan, Joint) and not once and len({u.seed for u in units}) > 1:
+            runs.append("every seed")  # an earlier gyrus kept the first one's figures under these runs
         inputs = to_json([plan.model_dump(), runs, self.trainings.scale, *self._elsewhere(plan)])
         folder = self.folder / f"{name}-{hashlib.sha256(inputs.encode()).hexdigest()[:8]}"
         if not is_finished(folder):
-            found = self._find(plan, folder)
+            found = self._find(plan, folder, once)
             with stage_folder(folder, plan.kind, arguments=plan.model_dump()) as aside:
                 write_json(aside / RESULT, {"values": found.values, "facts": found.facts})
         value = read_json(folder / RESULT, "the result of a study's step")
         return Result({k: _interval(v) for k, v in value["values"].items()}, value["facts"])
 
-    def _find(self, plan: Analysis, folder: Path) -> Result:
+    def _find(self, plan: Analysis, folder: Path, once: bool) -> Result:
         if isinstance(plan, Pair):
             return compare(self.trainings[plan.a], self.trainings[plan.b])
         if isinstance(plan, Board):
@@ -85,7 +87,7 @@ class Analyses:
         if isinstance(plan, Maps):
             return self._maps(plan)
         if isinstance(plan, Joint):
-            return self._joint(plan)
+            return self._joint(plan, once)
         if isinstance(plan, Temperature):
             return self._temperature(plan)
         return self._planes(plan)
@@ -111,7 +113,7 @@ class Analyses:
 
     def _ceiling(self, outcome: Outcome) -> Values:
         """Return the IoU that no map cut at its 95th percentile can exceed, on the slices of the first seed."""
-        first = [u for u in outcome.units if u.seed == outcome.units[0].seed]
+        first = _first_seed(outcome.units)
         records = [r for u in first for r in u.test if r.mask is not None]
         groups = [first[0].source.groups.of[r.id] for r in records]
         return {"ceiling:area:iou@percentile:95": Bootstrap(groups).mean(np.array(_ceilings(records)))}
@@ -154,18 +156,19 @@ class Analyses:
         values = {name: replace(boot.mean(v), n=_slices(ids, v)) for name, v in table.items()}
         return Result(values, {"slices": len(set(ids)), "groups": len(set(groups)), "runs": len(outcome.units)})
 
-    def _joint(self, plan: Joint) -> Result:
+    def _joint(self, plan: Joint, once: bool) -> Result:
         outcome = self.trainings[plan.of]
-        first = [u for u in outcome.units if u.seed == outcome.units[0].seed]
+        folds = len(_first_seed(outcome.units))
         columns: dict[str, list[float]] = {}
         groups: list[str] = []
+        ids: list[str] = []
         chosen = []
-        for unit in first:
+        for unit in _first_seed(outcome.units, once):
             training = [r for r in unit.source.whole.select(unit.split.train) if r.mask is not None]
             found = multiply(
                 load_model(unit.run, device=pick_device(self.trainings.device)),
                 training,
-                _some([r for r in unit.test if r.mask is not None], -(-plan.slices // len(first)), unit.seed),
+                _some([r for r in unit.test if r.mask is not None], -(-plan.slices // folds), unit.seed),
                 method=plan.method,
                 layers=plan.layers,
                 rule=plan.rule,
@@ -176,13 +179,16 @@ class Analyses:
                 for what, of_slices in scores.items():
                     columns.setdefault(f"{what}:{name}", []).extend(of_slices.tolist())
             groups += [unit.source.groups.of[r.id] for r in found.records]
+            ids += [r.id for r in found.records]
             chosen.append({what: [layer, cut.name] for what, (layer, cut) in found.chosen.items()})
         boot, table = Bootstrap(groups), {name: np.array(v) for name, v in columns.items()}
         values = {name: boot.mean(v) for name, v in table.items()}
         for name in ("iou", "pointing"):
             for other in ("map", "rule"):
                 values[f"both-{other}:{name}"] = boot.mean(table[f"both:{name}"] - table[f"{other}:{name}"])
-        return Result(values, {"slices": len(groups), "groups": len(set(groups)), "chosen": chosen})
+        slices = len(set(ids))
+        values = {name: replace(v, n=slices) for name, v in values.items()}
+        return Result(values, {"slices": slices, "groups": len(set(groups)), "runs": len(chosen), "chosen": chosen})
 
     def _unseen(self, unit: Unit, plan: Maps, runs: int) -> list[Record]:
         """Return slices with outlines of people whom a run did not learn from, its share of those asked for."""
@@ -260,6 +266,11 @@ class Analyses:
         tested = self.datasets[training.test or training.data].dataset
         known = {r.id: r.plane for r in data.with_planes(tested, progress=self.progress)}
         return by_plane(outcome, [known[i] for i in outcome.ids], plan.label)
+
+
+def _first_seed(units: Sequence[Unit], once: bool = True) -> Sequence[Unit]:
+    """Return the runs of the first seed, or all of them."""
+    return [u for u in units if u.seed == units[0].seed] if once else units
 
 
 def _ceilings(records: Sequence[Record]) -> list[float]:

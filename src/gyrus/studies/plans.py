@@ -200,12 +200,12 @@ class Joint(Part):
 
     Attributes:
         kind: "joint".
-        of: a training on a dataset with outlines; the runs of its first seed take part.
+        of: a training on a dataset with outlines.
         method: of explanation.
         layers: module names, or "stages"; training slices choose.
         rule: a map without a network.
         learn: training slices on which layer and cut are chosen.
-        slices: at most so many are tested.
+        slices: at most so many are tested, of each seed.
     """
 
     kind: Literal["joint"]
@@ -298,7 +298,7 @@ class Scale(Part):
         slices: of each dataset, at most; whole patients or clusters are left out.
         phantoms: patients of each phantom, at most.
         seeds: at most.
-        once: trainings of one seed only.
+        once: trainings of one seed only, and joint analyses that look at the first one's runs alone.
         folds: at most.
         train: fields of :class:`gyrus.TrainConfig`, put on every training.
         trainings: the same for single ones, by name.
