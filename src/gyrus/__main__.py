@@ -1,8 +1,17 @@
-"""``python -m gyrus`` is the ``gyrus`` command."""
+"""The ``gyrus`` command, and ``python -m gyrus``."""
 
 from __future__ import annotations
 
-from gyrus.cli import main
+from gyrus.processor import sort_by_avx2
+
+
+def main() -> None:
+    """Run the command line."""
+    sort_by_avx2()
+    from gyrus import cli  # which loads NumPy
+
+    cli.main()
+
 
 if __name__ == "__main__":
     main()
