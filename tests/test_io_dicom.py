@@ -344,7 +344,7 @@ class TestCompressed:
         ds.compress(pydicom.uid.JPEG2000Lossless, generate_instance_uid=False)
         path = save_dicom(tmp_path / "a", ds)
         monkeypatch.setattr(get_decoder(pydicom.uid.JPEG2000Lossless), "_available", {})
-        with pytest.raises(MissingExtraError, match=r"JPEG 2000.*pip install 'gyrus\[dicom\]'"):
+        with pytest.raises(MissingExtraError, match=r"JPEG 2000.*pip install -e '\.\[dicom\]'"):
             read_image(path)
         assert read_size(path) == (64, 96)  # the header needs none
 
@@ -352,7 +352,7 @@ class TestCompressed:
         path = write(tmp_path / "a.dcm")
         monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
         for read in (read_image, read_size, read_volume):
-            with pytest.raises(MissingExtraError, match=r"pydicom.*pip install 'gyrus\[dicom\]'"):
+            with pytest.raises(MissingExtraError, match=r"pydicom.*pip install -e '\.\[dicom\]'"):
                 read(path)
 
     def test_a_syntax_that_is_not_read(self, tmp_path: Path) -> None:

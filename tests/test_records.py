@@ -141,4 +141,4 @@ def test_errors_are_of_one_family() -> None:
     assert issubclass(InputError, ValueError)
     missing = MissingExtraError("pydicom", "dicom")
     assert isinstance(missing, ImportError)
-    assert str(missing) == "pydicom is not installed: pip install 'gyrus[dicom]'"
+    assert str(missing) == "pydicom is not installed: run pip install -e '.[dicom]' in gyrus's own folder"

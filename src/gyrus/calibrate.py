@@ -23,6 +23,7 @@ from gyrus.inference import observe
 from gyrus.loading import THREADS, Progress
 from gyrus.models import Classifier, load_model
 from gyrus.models.saved import CALIBRATED, SPEC, TRAINED, write_model
+from gyrus.paths import PathLike, maybe_path
 from gyrus.preprocess import frame_of
 from gyrus.records import Record
 from gyrus.refusal import REFUSES, refusing_kinds
@@ -34,14 +35,14 @@ MOST = 1000
 
 
 def calibrate_run(
-    run: Path,
+    run: PathLike,
     *,
-    folds: Path | None = None,
-    data: Path | None = None,
+    folds: PathLike | None = None,
+    data: PathLike | None = None,
     coverage: float = COVERAGE,
     false_refusals: float = FALSE_REFUSALS,
     novelty: str = "mahalanobis",
-    out: Path | None = None,
+    out: PathLike | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
@@ -79,6 +80,7 @@ def calibrate_run(
         InputError: the run is unfinished, nobody is left to calibrate on, ``folds`` are of another recipe or of other
             data, ``out`` exists, a slice cannot be read, or an option is out of range.
     """
+    run, folds, data, out = Path(run), maybe_path(folds), maybe_path(data), maybe_path(out)
     score = next((s for s in SCORES if s == novelty), None)
     if score is None:
         raise InputError(f"there is no novelty score {novelty!r}: choose from {', '.join(SCORES)}")

@@ -23,6 +23,7 @@ from gyrus.geometry import Placement, Scale, save_geometry, scale_of
 from gyrus.io import Volume
 from gyrus.io.masks import FileMask
 from gyrus.loading import Progress
+from gyrus.paths import PathLike
 from gyrus.records import Dataset, DatasetInfo, Record
 
 _FAULT = (
@@ -42,8 +43,8 @@ class _Options:
 
 
 def convert_data(
-    data: Path,
-    out: Path,
+    data: PathLike,
+    out: PathLike,
     *,
     name: str | None = None,
     plane: str | None = None,

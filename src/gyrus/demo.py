@@ -12,6 +12,7 @@ from gyrus.evaluate import evaluate_run
 from gyrus.headline import finding
 from gyrus.loading import Progress
 from gyrus.models.weights import packaged_weights
+from gyrus.paths import PathLike
 from gyrus.phantom import make_phantom
 from gyrus.report import write_report
 from gyrus.splits import split_dataset
@@ -43,7 +44,7 @@ def demo_config(*, seed: int = 0, device: str = "auto") -> TrainConfig:
     )
 
 
-def run_demo(out: Path, *, seed: int = 0, device: str = "auto", progress: Progress | None = None) -> dict[str, Any]:
+def run_demo(out: PathLike, *, seed: int = 0, device: str = "auto", progress: Progress | None = None) -> dict[str, Any]:
     """Make the phantom, split it, train, predict, explain, evaluate, and write the report.
 
     Args:
@@ -59,6 +60,7 @@ def run_demo(out: Path, *, seed: int = 0, device: str = "auto", progress: Progre
         InputError: ``out`` exists, or the device does not.
         MissingExtraError: the weights' package is not installed.
     """
+    out = Path(out)
     config = demo_config(seed=seed, device=device)
     refuse_existing(out)
     pick_device(device)  # whatever may be refused later is refused before anything is written

@@ -21,6 +21,7 @@ from gyrus.inference import predicted_maps
 from gyrus.io import IMAGE_SUFFIXES, VOLUME_SUFFIXES
 from gyrus.loading import Progress, batches
 from gyrus.models import Classifier
+from gyrus.paths import PathLike
 from gyrus.predictions import REFUSED, UNREADABLE, Predictions
 from gyrus.preprocess import frame_of
 from gyrus.records import PLANES, Record
@@ -43,7 +44,7 @@ def save_drawings(
     model: Classifier,
     records: Sequence[Record],
     predictions: Predictions,
-    folder: Path,
+    folder: PathLike,
     *,
     progress: Progress | None = None,
 ) -> list[Path]:
@@ -66,6 +67,7 @@ def save_drawings(
     Raises:
         InputError: the folder is taken, or a slice cannot be read any more.
     """
+    folder = Path(folder)
     rows = [i for i, s in enumerate(predictions.status) if s != UNREADABLE]
     names = [f"{n:04}-{_file_name(records[i].id)}.png" for n, i in enumerate(rows)]
     ids, files = [records[i].id for i in rows], [str(records[i].path) for i in rows]

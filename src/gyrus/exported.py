@@ -25,6 +25,7 @@ from gyrus.certainty.upright import UPRIGHT, Edges, edges
 from gyrus.errors import InputError, MissingExtraError
 from gyrus.io import Image
 from gyrus.loading import Progress, read_ahead
+from gyrus.paths import PathLike
 from gyrus.predictions import Predictions
 from gyrus.preprocess import Preprocess, frame_of, prepare
 from gyrus.records import Record
@@ -90,9 +91,9 @@ class Description(BaseModel):
         """Return it as JSON has it, with the schema."""
         return {"schema": SCHEMA, **self.model_dump()}
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: PathLike) -> None:
         """Write ``export.json``."""
-        write_json(folder / DESCRIPTION, self.document())
+        write_json(Path(folder) / DESCRIPTION, self.document())
 
 
 class Outputs(NamedTuple):
@@ -142,7 +143,7 @@ class Exported:
     reference: Reference
 
     @classmethod
-    def load(cls, folder: Path, *, threads: int | None = None) -> Exported:
+    def load(cls, folder: PathLike, *, threads: int | None = None) -> Exported:
         """Read a folder that ``gyrus export`` wrote.
 
         Args:
@@ -153,6 +154,7 @@ class Exported:
             InputError: a file is missing, or is not the one that was exported.
             MissingExtraError: the engine is not installed.
         """
+        folder = Path(folder)
         description = _read(folder)
         for name, digest in description.files.items():
             file = folder / name

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gyrus.artifacts import read_json, write_json
 from gyrus.errors import InputError
 from gyrus.io import Grid, Volume, read_image, write_nifti
+from gyrus.paths import PathLike
 
 SCHEMA = "gyrus.geometry/1"
 FILE = "geometry.json"
@@ -135,7 +136,7 @@ def save_geometry(folder: Path, placements: list[Placement], pictures: Mapping[s
     write_json(folder / FILE, {"schema": SCHEMA, "volumes": placements, "pictures": pictures or {}})
 
 
-def load_geometry(folder: Path) -> dict[str, Placement]:
+def load_geometry(folder: PathLike) -> dict[str, Placement]:
     """Return the volumes of a converted folder by their ids.
 
     Raises:
@@ -163,7 +164,7 @@ def _placement(entry: Mapping[str, Any]) -> Placement:
     return Placement(**{**entry, **checked})
 
 
-def restore(folder: Path, volume: str | None = None, *, masks: bool = False) -> Volume:
+def restore(folder: PathLike, volume: str | None = None, *, masks: bool = False) -> Volume:
     """Read a converted volume back from its slices, in the source's units.
 
     Args:
@@ -197,7 +198,9 @@ def restore(folder: Path, volume: str | None = None, *, masks: bool = False) -> 
     return _volume(placed, cut)
 
 
-def to_nifti(folder: Path, volume: str | None, out: Path, slices: Mapping[str, NDArray[Any]] | None = None) -> Path:
+def to_nifti(
+    folder: PathLike, volume: str | None, out: PathLike, slices: Mapping[str, NDArray[Any]] | None = None
+) -> Path:
     """Write a converted volume, or arrays made on its slices, as NIfTI: on the source's grid, voxel for voxel.
 
     The file has the source's own axis order and affine, so that its array can be compared with the source's directly.

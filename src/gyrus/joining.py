@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +12,12 @@ from gyrus.duplicates import find_copies
 from gyrus.errors import InputError
 from gyrus.groups import join_groups
 from gyrus.loading import Progress
+from gyrus.paths import PathLike, PathLikes, all_paths
 from gyrus.records import Dataset, DatasetInfo
 
 
 def join_datasets(
-    roots: Sequence[Path], out: Path, *, name: str | None = None, progress: Progress | None = None
+    roots: PathLikes, out: PathLike, *, name: str | None = None, progress: Progress | None = None
 ) -> Dataset:
     """Write a manifest of the slices of several datasets, each picture once.
 
@@ -39,6 +39,7 @@ def join_datasets(
         InputError: fewer than two datasets, one that cannot be read, a slice that cannot be read or has no label, or
             ``out`` exists.
     """
+    roots, out = all_paths(roots), Path(out)
     if len(roots) < 2:
         raise InputError("joining takes two datasets or more: name another folder")
     datasets = [open_dataset(root) for root in roots]

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save
 
 from gyrus.artifacts import read_json, write_json
 from gyrus.errors import InputError
+from gyrus.paths import PathLike
 from gyrus.preprocess import Preprocess
 
 SCHEMA = "gyrus.maps/1"
@@ -49,8 +50,9 @@ class Maps:
     explained: Mapping[str, tuple[str, ...]]
     preprocess: Preprocess
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: PathLike) -> None:
         """Write ``maps.safetensors`` and ``maps.json`` into an existing folder."""
+        folder = Path(folder)
         packed = save({str(k): np.ascontiguousarray(v) for k, v in self.arrays.items()})
         (folder / "maps.safetensors").write_bytes(packed)
         index: dict[str, Any] = {
@@ -74,12 +76,13 @@ class Maps:
         }
 
     @classmethod
-    def load(cls, folder: Path) -> Maps:
+    def load(cls, folder: PathLike) -> Maps:
         """Read what :meth:`save` wrote.
 
         Raises:
             InputError: a file is missing or damaged.
         """
+        folder = Path(folder)
         index = read_json(folder / "maps.json", "the index of explained maps")
         try:
             if index["schema"] != SCHEMA:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gyrus.artifacts import read_json, write_json
 from gyrus.certainty.temperature import softmax
 from gyrus.errors import InputError
+from gyrus.paths import PathLike
 from gyrus.records import PLANES, Record
 
 SCHEMA, BEFORE = "gyrus.predictions/2", "gyrus.predictions/1"
@@ -176,8 +177,9 @@ class Predictions:
             "rows": self.rows(),
         }
 
-    def save(self, path: Path) -> None:
+    def save(self, path: PathLike) -> None:
         """Write a table: JSON, or CSV with one probability column per class (``p_glioma``) if ``path`` ends in .csv."""
+        path = Path(path)
         if path.suffix.lower() != ".csv":
             write_json(path, self.to_dict())
             return
@@ -203,13 +205,13 @@ class Predictions:
             writer.writerow([*(row[n] for n in lead), *shares.values(), *(cells[n] for n in (*extra, *end))])
 
     @classmethod
-    def load(cls, path: Path) -> Predictions:
+    def load(cls, path: PathLike) -> Predictions:
         """Read the JSON that :meth:`save` wrote.
 
         Raises:
             InputError: it is missing, or is no table of predictions.
         """
-        value = read_json(path, "a table of predictions")
+        value = read_json(Path(path), "a table of predictions")
         try:
             rows, classes = _as_now(value), tuple(value["classes"])
             nothing = dict.fromkeys(classes, np.nan)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gyrus.errors import InputError
 from gyrus.io import Image, SliceRef, read_image
+from gyrus.paths import PathLike
 
 PLANES = ("axial", "coronal", "sagittal")
 
@@ -38,7 +39,8 @@ class Record:
     Attributes:
         id: unique within its dataset and stable between machines; a POSIX path relative to the dataset's root, and for
             a slice of a volume its plane and index behind that ("T1.nii.gz#axial-12").
-        path: the file that holds the pixels; for a slice of a DICOM series, the folder of its files.
+        path: the file that holds the pixels; for a slice of a DICOM series, the folder of its files. Text becomes a
+            Path.
         label: the class name, or None where unknown.
         patient: whose slice it is; None where the dataset does not say. Splits are grouped by this.
         study: the exam within the patient, where known.
@@ -61,6 +63,9 @@ class Record:
     source: str = "files"
     at: SliceRef | None = None
     spaced: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", _path(self.path))
 
     def read(self) -> Image:
         """Read the pixels from disk; a spacing that is a placeholder is left out.
@@ -110,7 +115,7 @@ class Dataset:
 
     Attributes:
         info: what is published about the dataset.
-        root: the folder or file it was opened from.
+        root: the folder or file it was opened from; text becomes a Path.
         records: its slices, in a stable order.
         notes: what the reader noticed while opening it, one sentence each.
     """
@@ -121,6 +126,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "root", _path(self.root))
         twice = [i for i, n in Counter(r.id for r in self.records).items() if n > 1]
         if twice:
             raise InputError(f"{self.root}: the record id {twice[0]!r} occurs more than once; ids must be unique")
@@ -199,6 +205,11 @@ class Dataset:
             "faults": list(self.info.faults),
             "notes": list(self.notes),
         }
+
+
+def _path(given: PathLike) -> Path:
+    """Return a Path; one that is one already stays the same object, since the slices of a volume share theirs."""
+    return given if isinstance(given, Path) else Path(given)
 
 
 def _size(path: Path) -> int:

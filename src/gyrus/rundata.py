@@ -12,6 +12,7 @@ from gyrus.artifacts import read_manifest
 from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
 from gyrus.groups import with_patients_whole
+from gyrus.paths import PathLike, maybe_path
 from gyrus.records import Dataset
 from gyrus.splits import Split
 
@@ -47,7 +48,7 @@ def open_folds(run: Path, data: Path | None = None) -> tuple[Fold, ...]:
     return tuple(Fold(fold, *open_run_data(fold, data)) for fold in runs_in(run))
 
 
-def open_run_data(run: Path, data: Path | None = None) -> tuple[Dataset, Split]:
+def open_run_data(run: PathLike, data: PathLike | None = None) -> tuple[Dataset, Split]:
     """Return the dataset and the split that a run was made from, checked against each other.
 
     Args:
@@ -55,10 +56,14 @@ def open_run_data(run: Path, data: Path | None = None) -> tuple[Dataset, Split]:
         data: where the dataset is now, if it has moved.
 
     Raises:
-        InputError: the run is unfinished, or the data is gone or has changed.
+        InputError: the run is unfinished or none, or the data is gone or has changed.
     """
+    run = Path(run)
     manifest = read_manifest(run)
-    root = data or Path(manifest["data"]["root"])
+    stage = manifest.get("stage")
+    if stage != "train":  # as RUN/calibrate, which holds a model as a run does
+        raise InputError(f"{run} holds what {stage!r} made and no training run: name what `gyrus train` wrote")
+    root = maybe_path(data) or Path(manifest["data"]["root"])
     if not root.exists():
         raise InputError(f"{root}, which the run was trained on, is not there any more: name its new place with --data")
     split = Split.load(run / "split.json")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from gyrus.augment import STILL, Augment
 from gyrus.epochs import Choice
@@ -16,6 +17,14 @@ from gyrus.preprocess import Preprocess
 
 GUIDES = ("none", "mask")
 """What ``guide`` may say but for the path of a model."""
+
+
+def _text(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+"""A name or a path, kept as text; a Path is taken too."""
 
 
 class TrainConfig(BaseModel):
@@ -74,7 +83,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = "mobilenetv2_100"
-    pretrained: str = "none"
+    pretrained: Text = "none"
     frozen: bool = False
     size: int = Field(default=160, ge=32, le=1024)
     crop: Literal["none", "head"] = "none"
@@ -89,8 +98,8 @@ class TrainConfig(BaseModel):
     output_stride: Literal[8, 16, 32] | None = None
     truncate: bool = False
     fuse: int | None = Field(default=None, ge=8, le=1024)
-    guide: str = Field(default="none", min_length=1)
-    synthetic: str | None = Field(default=None, min_length=1)
+    guide: Text = Field(default="none", min_length=1)
+    synthetic: Text | None = Field(default=None, min_length=1)
     guide_weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     erase: float = Field(default=0.0, ge=0, le=0.5)
     epochs: int = Field(default=8, ge=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +26,7 @@ from gyrus.guides import at_grid, mask_loss, true_maps
 from gyrus.loading import Progress, load_slices
 from gyrus.models import Classifier, create_model, load_model, save_model
 from gyrus.models.attention import CamAttention
+from gyrus.paths import PathLike, maybe_path
 from gyrus.records import Dataset, Record
 from gyrus.splits import Split
 from gyrus.synthetic import synthetic_facts, synthetic_slices
@@ -44,10 +45,10 @@ def fit(
     dataset: Dataset,
     split: Split,
     config: TrainConfig,
-    out: Path,
+    out: PathLike,
     *,
     resume: bool = False,
-    features: Path | None = None,
+    features: PathLike | None = None,
     progress: Progress | None = None,
 ) -> Classifier:
     """Fine-tune a classifier on the training part, choosing the epoch by the validation part.
@@ -71,6 +72,7 @@ def fit(
         InputError: the split is for other data, ``out`` is taken, arguments differ on resuming, an unreadable slice.
     """
     started = time.time()
+    out, features = Path(out), maybe_path(features)
     split.check(dataset)
     _claim(out, config, split, resume)
     device = pick_device(config.device)
@@ -192,11 +194,10 @@ def _require_unseen(run: Path, split: Split) -> None:
 
 
 def _make_model(config: TrainConfig, classes: tuple[str, ...], begun: Path | None) -> Classifier:
-    sources: Mapping[str, Any] = {"none": "none", "hub": "hub", "package": "package"}
     model = create_model(
         config.model,
         classes,
-        pretrained="none" if begun else sources.get(config.pretrained, Path(config.pretrained)),
+        pretrained="none" if begun else config.pretrained,
         pooling=config.pooling,
         head=config.head,
         keep_dense=config.keep_dense,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gyrus.loading import Progress, batches
+from gyrus.paths import PathLike
 from gyrus.preprocess import Preprocess
 from gyrus.records import Record
 
@@ -22,7 +23,7 @@ _BATCH = 32
 
 
 def frozen_features(
-    records: Sequence[Record], *, weights: str | Path = "package", progress: Progress | None = None
+    records: Sequence[Record], *, weights: PathLike = "package", progress: Progress | None = None
 ) -> NDArray[np.float32]:
     """Return the globally averaged last features of a frozen ImageNet network.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from gyrus.audit.features import frozen_features
 from gyrus.findings import Finding
 from gyrus.groups import repeat_exams as repeats_among
 from gyrus.loading import Progress
+from gyrus.paths import PathLike
 from gyrus.records import Record
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def confident_disagreements(
     groups: Sequence[str],
     *,
     seed: int = 0,
-    weights: str | Path = "package",
+    weights: PathLike = "package",
     progress: Progress | None = None,
 ) -> list[Finding]:
     """Find labels that a model confidently disagrees with which saw neither the patient nor a copy of the slice.

@@ -24,6 +24,7 @@ from gyrus.errors import InputError, MissingExtraError
 from gyrus.findings import Finding
 from gyrus.groups import join_groups
 from gyrus.loading import Progress
+from gyrus.paths import PathLike, PathLikes, all_paths
 from gyrus.planes import recognise_planes
 from gyrus.records import Dataset
 from gyrus.splits import Split
@@ -33,12 +34,12 @@ CHECKS = ("quality", "planes", "shortcuts", "disagreements")
 
 
 def audit_data(
-    paths: Sequence[Path],
-    out: Path,
+    paths: PathLikes,
+    out: PathLike,
     *,
-    splits: Sequence[Path] = (),
+    splits: PathLikes = (),
     skip: Sequence[str] = (),
-    weights: str = "package",
+    weights: PathLike = "package",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def audit_data(
     the patient disagrees with.
 
     Args:
-        paths: datasets, as :func:`gyrus.open_dataset` takes them.
+        paths: one dataset or several, as :func:`gyrus.open_dataset` takes them.
         out: the folder to write: ``audit.html``, ``audit.json``, ``findings.csv`` and ``run.json``.
         splits: files made by ``gyrus split`` to check besides the datasets' official splits.
         skip: names of :data:`CHECKS` to leave out.
@@ -63,6 +64,7 @@ def audit_data(
     Raises:
         InputError: no dataset, ``out`` exists, a split of other data, or an unknown check.
     """
+    paths, splits, out = all_paths(paths), all_paths(splits), Path(out)
     unknown = [name for name in skip if name not in CHECKS]
     if unknown:
         raise InputError(f"there is no check {unknown[0]!r} to skip: choose from {', '.join(CHECKS)}")
@@ -87,7 +89,7 @@ def examine(
     parts: dict[str, dict[str, str]],
     *,
     skip: Sequence[str] = (),
-    weights: str = "package",
+    weights: PathLike = "package",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Examined:

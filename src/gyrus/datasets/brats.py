@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from gyrus.artifacts import read_json
+from gyrus.datasets.beside import left_out
 from gyrus.datasets.cases import Case, Cases, LabelRef, VolumeRef, case_records
-from gyrus.datasets.listing import and_more, count, listing
+from gyrus.datasets.listing import Listing, and_more, count, listing
 from gyrus.datasets.registry import DatasetReader
 from gyrus.datasets.volumes import is_nifti, stem, walk
 from gyrus.errors import InputError
@@ -62,6 +63,7 @@ _LAYOUTS = (
 )
 _FUSED = "algorithmic-seg-fusion-mav"  # BraTS Toolkit names its fused labels so, without the case's id
 
+_DECATHLON_FOLDERS = ("imagesTr", "imagesTs", "labelsTr")
 _DECATHLON = {"FLAIR": "flair", "T1w": "t1", "t1gd": "t1ce", "T2w": "t2"}
 _DECATHLON_LABELS = {
     "edema": "oedema",
@@ -71,23 +73,29 @@ _DECATHLON_LABELS = {
 
 
 def recognises(root: Path) -> bool:
-    """Tell whether a folder is Decathlon's Task01, or holds two modalities of one case below the names of a year."""
-    return root.is_dir() and (_is_decathlon(root) or any(_cases_in(root, folder) for folder in walk(root)))
+    """Tell whether in a folder lies Decathlon's Task01, or two modalities of one case below the names of a year."""
+    return root.is_dir() and any(
+        _is_decathlon(folder, here) or _cases_in(root, folder, here) for folder, here in walk(root)
+    )
 
 
 def open_cases(root: Path) -> Cases:
-    """Open any of the layouts; the folders of cases may lie at any depth (HGG/, LGG/). No header is read.
+    """Open any of the layouts; cases, and Decathlon's task, may lie at any depth (HGG/, LGG/). No header is read.
 
     The patient of ``BraTS-GLI-00000-000`` is ``BraTS-GLI-00000``, and that of ``Brats18_TCIA01_131_1`` is
     ``Brats18_TCIA01_131``: what follows counts the exams. A case without labels has none; one without a modality is
-    kept, with a note.
+    kept, with a note; what lies beside the cases is left out with one.
 
     Raises:
-        InputError: no case, or a dataset.json that is not Decathlon's.
+        InputError: no case, a dataset.json that is not Decathlon's, or another dataset beside the cases.
     """
-    if _is_decathlon(root):
-        return _open_decathlon(root)
-    cases = [case for folder in walk(root) for case in _cases_in(root, folder)]
+    found: dict[Path, list[Case]] = {}
+    for folder, here in walk(root):
+        if _is_decathlon(folder, here):
+            return _open_decathlon(root, folder)
+        if inside := _cases_in(root, folder, here):
+            found[folder] = inside
+    cases = [case for inside in found.values() for case in inside]
     if not cases:
         raise InputError(f"{root} holds no BraTS case: name the folder above those with the NIfTI files")
     notes = [
@@ -99,7 +107,7 @@ def open_cases(root: Path) -> Cases:
         )
         if without
     ]
-    return Cases(INFO, root, tuple(cases), tuple(notes))
+    return Cases(INFO, root, tuple(cases), (*notes, *left_out(root, INFO.name, found)))
 
 
 def open_brats(root: Path) -> Dataset:
@@ -111,9 +119,9 @@ def open_brats(root: Path) -> Dataset:
     return case_records(open_cases(root))
 
 
-def _cases_in(root: Path, folder: Path) -> list[Case]:
-    """Return the cases whose files lie in a folder: at least two modalities each."""
-    files = {stem(name): folder / name for name in listing(folder).files if is_nifti(name)}
+def _cases_in(root: Path, folder: Path, here: Listing) -> list[Case]:
+    """Return the cases whose files lie in a folder, which is listed: at least two modalities each."""
+    files = {stem(name): folder / name for name in here.files if is_nifti(name)}
     cases = []
     for names in _LAYOUTS:
         found: dict[str, dict[str, VolumeRef]] = defaultdict(dict)
@@ -150,36 +158,37 @@ def patient_of(id: str) -> str:
     return re.sub(r"^(BraTS-[A-Za-z]+-\d+)-\d+$|^(Brats1[78]_\w+_\w+)_\d+$", r"\1\2", id)
 
 
-def _is_decathlon(root: Path) -> bool:
-    here = listing(root)
-    return "imagesTr" in here.folders and "dataset.json" in here.files and _table(root).get("name") == "BRATS"
+def _is_decathlon(folder: Path, here: Listing) -> bool:
+    return "imagesTr" in here.folders and "dataset.json" in here.files and _table(folder).get("name") == "BRATS"
 
 
-def _open_decathlon(root: Path) -> Cases:
+def _open_decathlon(root: Path, task: Path) -> Cases:
     """Open Task01: dataset.json says what the channels and the labels are; the files present are the cases."""
-    table = _table(root)
+    table = _table(task)
     try:
         channels = {_DECATHLON[name]: int(place) for place, name in table["modality"].items()}
         meaning = {int(value): _DECATHLON_LABELS[name] for value, name in table["labels"].items() if int(value)}
     except (KeyError, ValueError, AttributeError) as error:
-        raise InputError(f"{root / 'dataset.json'} is not that of Task01_BrainTumour ({error!r}): restore it") from None
-    drawn = set(listing(root / "labelsTr").files) if (root / "labelsTr").is_dir() else set()
+        raise InputError(f"{task / 'dataset.json'} is not that of Task01_BrainTumour ({error!r}): restore it") from None
+    drawn = set(listing(task / "labelsTr").files) if (task / "labelsTr").is_dir() else set()
     cases = []
-    for folder in ("imagesTr", "imagesTs"):
-        for name in listing(root / folder).files if (root / folder).is_dir() else ():
+    for folder in (task / "imagesTr", task / "imagesTs"):
+        for name in listing(folder).files if folder.is_dir() else ():
             if not is_nifti(name):
                 continue
-            labels = LabelRef(root / "labelsTr" / name, meaning) if folder == "imagesTr" and name in drawn else None
+            labelled = folder.name == "imagesTr" and name in drawn
+            labels = LabelRef(task / "labelsTr" / name, meaning) if labelled else None
             case = stem(name)
-            images = {modality: VolumeRef(root / folder / name, place) for modality, place in channels.items()}
-            cases.append(Case(f"{folder}/{case}", images, case, case, labels, tumour="glioma", plane="axial"))
+            images = {modality: VolumeRef(folder / name, place) for modality, place in channels.items()}
+            called = (folder / case).relative_to(root).as_posix()
+            cases.append(Case(called, images, case, case, labels, tumour="glioma", plane="axial"))
     if not cases:
-        raise InputError(f"{root} holds no volumes in imagesTr: unpack Task01_BrainTumour whole")
-    return Cases(INFO, root, tuple(cases))
+        raise InputError(f"{task} holds no volumes in imagesTr: unpack Task01_BrainTumour whole")
+    return Cases(INFO, root, tuple(cases), left_out(root, INFO.name, [task / name for name in _DECATHLON_FOLDERS]))
 
 
-def _table(root: Path) -> dict[str, Any]:
-    content = read_json(root / "dataset.json", "the table of a Decathlon task")
+def _table(task: Path) -> dict[str, Any]:
+    content = read_json(task / "dataset.json", "the table of a Decathlon task")
     return content if isinstance(content, dict) else {}
 
 

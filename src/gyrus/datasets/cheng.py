@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gyrus.datasets.beside import left_out
 from gyrus.datasets.listing import and_more, class_name, count, listing, natural_key, part_of, read_table
 from gyrus.datasets.registry import DatasetReader
 from gyrus.errors import InputError
@@ -147,15 +149,19 @@ def _open_mat(root: Path, files: dict[int, str]) -> Dataset:
                 source=INFO.name,
             )
         )
-    return _dataset(root, records, notes)
+    taken = {*(record.path.parent for record in records), *_with_folds(root)}
+    return _dataset(root, records, [*notes, *left_out(root, INFO.name, taken)])
 
 
 def _folds(root: Path) -> NDArray[np.int64] | None:
     """Return the official folds from ``cvind.mat`` in the folder or one of its sub-folders, if it is there."""
-    for folder in (root, *(root / name for name in listing(root).folders)):
-        if (folder / "cvind.mat").is_file():
-            return read_mat_folds(folder / "cvind.mat")
-    return None
+    folder = next(_with_folds(root), None)
+    return None if folder is None else read_mat_folds(folder / "cvind.mat")
+
+
+def _with_folds(root: Path) -> Iterator[Path]:
+    """Yield the folder and those of its sub-folders in which ``cvind.mat`` is."""
+    yield from (p for p in (root, *(root / name for name in listing(root).folders)) if (p / "cvind.mat").is_file())
 
 
 def _dataset(root: Path, records: list[Record], notes: list[str]) -> Dataset:

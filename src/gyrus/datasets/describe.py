@@ -14,10 +14,11 @@ from gyrus.datasets.registry import find_reader
 from gyrus.io import Grid, read_grid, read_size
 from gyrus.io.dicom import is_dicom, read_header
 from gyrus.io.dicom_series import dicom_files
+from gyrus.paths import PathLike
 from gyrus.records import Dataset
 
 
-def describe(path: Path, name: str | None = None) -> dict[str, Any]:
+def describe(path: PathLike, name: str | None = None) -> dict[str, Any]:
     """Return counts per class, plane and subset, patients, masks, image sizes, licence, citation, and known faults.
 
     Args:

@@ -11,13 +11,14 @@ from gyrus.datasets.listing import count, is_image, listing, natural_key
 from gyrus.datasets.volumes import dicom_record, is_dicom_file, salt_for, volume_case, volumes_in
 from gyrus.errors import InputError
 from gyrus.io import is_volume
+from gyrus.paths import PathLikes, all_paths
 from gyrus.records import Dataset, DatasetInfo, Record
 
 INFO = DatasetInfo(name="files", title="Image files named by the user")
 
 
 def open_files(
-    paths: str | Path | Iterable[str | Path],
+    paths: PathLikes,
     *,
     plane: str | None = None,
     slices: Slices = "all",
@@ -41,7 +42,7 @@ def open_files(
         InputError: no path given, one does not exist, a folder holds no image, or a volume cannot be read.
         MissingExtraError: a file is DICOM and pydicom is not installed.
     """
-    given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    given = all_paths(paths)
     if not given:
         raise InputError("no files named: name at least one image file or folder")
     found: dict[Path, None] = {}
@@ -84,7 +85,7 @@ def _expand(path: Path) -> list[Path]:
 def _images(folder: Path) -> list[Path]:
     here = listing(folder)
     files = [folder / name for name in here.files if is_image(name) or _is_mat_slice(name)]
-    files += volumes_in(folder)
+    files += volumes_in(folder, here)
     for name in here.folders:
         if not (folder / name).is_symlink():  # a link may lead back up and never end
             files += _images(folder / name)

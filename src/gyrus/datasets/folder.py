@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
+from gyrus.datasets.beside import refuse_datasets_in
 from gyrus.datasets.listing import and_more, class_name, count, listing, natural_key, part_of
 from gyrus.datasets.registry import DatasetReader
 from gyrus.errors import InputError
@@ -145,9 +146,22 @@ def _refuse_images(level: Path, images: tuple[str, ...]) -> None:
         )
 
 
+def open_classes(root: Path) -> Dataset:
+    """Open any folder of class folders.
+
+    Raises:
+        InputError: as :func:`open_folder`; where datasets lie in it that are no classes, the message names these.
+    """
+    try:
+        return open_folder(root)
+    except InputError:
+        refuse_datasets_in(root)
+        raise
+
+
 READER = DatasetReader(
     info=INFO,
     recognises=has_folders,
-    open=open_folder,
+    open=open_classes,
     looks_for="one sub-folder of images per class, or Training/ and Testing/ with such sub-folders",
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +12,11 @@ from gyrus.datasets.files import open_files
 from gyrus.datasets.registry import find_reader, open_cases, open_dataset, recognise
 from gyrus.errors import InputError
 from gyrus.io import SliceRef
+from gyrus.paths import PathLikes, all_paths
 from gyrus.records import Record
 
 
-def records_in(paths: Sequence[Path], plane: str | None = None, slices: Slices = "all") -> list[Record]:
+def records_in(paths: PathLikes, plane: str | None = None, slices: Slices = "all") -> list[Record]:
     """Return the slices in files, folders and datasets; a folder no reader recognises is searched for images.
 
     They come in the order of the paths, each once however often it is met, and every id is unique: what is no dataset
@@ -24,13 +24,14 @@ def records_in(paths: Sequence[Path], plane: str | None = None, slices: Slices =
     was named stands before each dataset's.
 
     Args:
-        paths: what to look into.
+        paths: what to look into, one or several.
         plane: of the slices of volumes; by default as acquired.
         slices: which ones of each such volume: "all", "middle", or indices from 0.
 
     Raises:
         InputError: no path, a path that does not exist, nothing in it, or no such plane.
     """
+    paths = all_paths(paths)
     if not paths:
         raise InputError("name at least one image file, folder or dataset")
     if plane is not None:

@@ -15,6 +15,7 @@ from gyrus.datasets.registry import DatasetReader
 from gyrus.errors import InputError
 from gyrus.io.masks import FileMask, OutlineMask
 from gyrus.io.mat import MatMask
+from gyrus.paths import PathLike
 from gyrus.records import PLANES, Dataset, DatasetInfo, MaskRef, Record
 
 COLUMNS = ("file", "label", "patient", "study", "mask", "outline", "plane", "subset")
@@ -90,7 +91,7 @@ def open_manifest(root: Path) -> Dataset:
     return Dataset(info=info, root=root, records=tuple(records.values()), notes=tuple(notes))
 
 
-def write_manifest(dataset: Dataset, out_csv: str | Path) -> Path:
+def write_manifest(dataset: Dataset, out_csv: PathLike) -> Path:
     """Write a dataset as a manifest, with dataset.json beside it; slices and masks stay where they are.
 
     Paths are written relative to the table's folder. Ids are lost: a record opened from the manifest is called by that

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from gyrus.datasets.beside import left_out
 from gyrus.datasets.cases import Case, Cases, LabelRef, VolumeRef, case_records
-from gyrus.datasets.listing import and_more, count, listing
+from gyrus.datasets.listing import Listing, and_more, count, listing
 from gyrus.datasets.registry import DatasetReader
 from gyrus.datasets.volumes import is_nifti, stem, walk
 from gyrus.errors import InputError
@@ -42,7 +43,7 @@ def recognises(root: Path) -> bool:
     """Tell whether below a folder lie {Pre,Post}_Scan_T1 with a mask, or TCIA's folders PGBM-NNN/date/series."""
     if not root.is_dir():
         return False
-    return any(_nifti_cases(root, folder) or _is_patient(folder) for folder in walk(root))
+    return any(_nifti_cases(root, folder, here) or _is_patient(folder, here) for folder, here in walk(root))
 
 
 def open_cases(root: Path) -> Cases:
@@ -53,20 +54,22 @@ def open_cases(root: Path) -> Cases:
     series ``MaskTumor``. There the exams are numbered by date, which TCIA has shifted; the date itself is not kept.
 
     Raises:
-        InputError: no exam with a post-contrast T1.
+        InputError: no exam with a post-contrast T1, or another dataset beside the patients.
     """
     cases = []
-    for folder in walk(root):
-        cases += _nifti_cases(root, folder)
-        if _is_patient(folder):
-            cases += _dicom_cases(root, folder)
+    holding = []
+    for folder, here in walk(root):
+        scans, is_patient = _nifti_cases(root, folder, here), _is_patient(folder, here)
+        cases += [*scans, *(_dicom_cases(root, folder, here) if is_patient else ())]
+        if scans or is_patient:
+            holding.append(folder)
     if not cases:
         raise InputError(
             f"{root} holds no exam of Brain-Tumor-Progression: name the folder above those of its patients"
         )
     bare = [case.id for case in cases if case.labels is None]
     notes = [f"{count(len(bare), 'exam')} without a tumour mask: {and_more(bare)}."] if bare else []
-    return Cases(INFO, root, tuple(cases), tuple(notes))
+    return Cases(INFO, root, tuple(cases), (*notes, *left_out(root, INFO.name, holding)))
 
 
 def open_progression(root: Path) -> Dataset:
@@ -78,8 +81,8 @@ def open_progression(root: Path) -> Dataset:
     return case_records(open_cases(root))
 
 
-def _nifti_cases(root: Path, folder: Path) -> list[Case]:
-    files = {stem(name): folder / name for name in listing(folder).files if is_nifti(name)}
+def _nifti_cases(root: Path, folder: Path, here: Listing) -> list[Case]:
+    files = {stem(name): folder / name for name in here.files if is_nifti(name)}
     cases = []
     for exam in _EXAMS:
         scan, mask = files.get(f"{exam}_Scan_T1"), files.get(f"{exam}_Mask")
@@ -99,23 +102,23 @@ def _nifti_cases(root: Path, folder: Path) -> list[Case]:
     return cases
 
 
-def _is_patient(folder: Path) -> bool:
-    return bool(_PATIENT.fullmatch(folder.name)) and next(_studies(folder), None) is not None
+def _is_patient(folder: Path, here: Listing) -> bool:
+    return bool(_PATIENT.fullmatch(folder.name)) and next(_studies(folder, here), None) is not None
 
 
-def _studies(patient: Path) -> Iterator[Path]:
+def _studies(patient: Path, here: Listing) -> Iterator[Path]:
     """Yield the folders of a patient's exams, by date."""
     dated = []
-    for name in listing(patient).folders:
+    for name in here.folders:
         if found := _STUDY.match(name):
             month, day, year = found.groups()
             dated.append(((year, month, day), name))
     yield from (patient / name for _, name in sorted(dated))
 
 
-def _dicom_cases(root: Path, patient: Path) -> list[Case]:
+def _dicom_cases(root: Path, patient: Path, here: Listing) -> list[Case]:
     cases = []
-    for number, study in enumerate(_studies(patient), start=1):
+    for number, study in enumerate(_studies(patient, here), start=1):
         series = listing(study).folders
         found = {what: study / name for what, words in _SERIES.items() for name in series if f"-{words}-" in name}
         mask = found.pop("labels", None)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gyrus.datasets.cases import Cases
 from gyrus.errors import InputError
+from gyrus.paths import PathLike
 from gyrus.records import Dataset, DatasetInfo
 
 
@@ -57,7 +58,7 @@ def dataset_info(name: str) -> DatasetInfo:
     return _reader(name).info
 
 
-def open_dataset(path: str | Path, name: str | None = None) -> Dataset:
+def open_dataset(path: PathLike, name: str | None = None) -> Dataset:
     """Open a folder or manifest as a dataset; files are listed, no pixel is read.
 
     Args:
@@ -74,7 +75,7 @@ def open_dataset(path: str | Path, name: str | None = None) -> Dataset:
     return find_reader(root, name).open(root)
 
 
-def open_cases(path: str | Path, name: str | None = None) -> Cases:
+def open_cases(path: PathLike, name: str | None = None) -> Cases:
     """Open a dataset of volumes as cases; files are listed, no voxel is read.
 
     Args:

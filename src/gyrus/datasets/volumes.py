@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gyrus.datasets.beside import left_out
 from gyrus.datasets.cases import Case, Cases, VolumeRef, case_records, relative_name
-from gyrus.datasets.listing import and_more, count, is_image, listing
+from gyrus.datasets.listing import Listing, and_more, count, is_image, listing
 from gyrus.datasets.registry import DatasetReader
 from gyrus.errors import InputError
 from gyrus.io import Grid, is_volume, patient_key, read_grid, study_key
@@ -37,10 +38,11 @@ _MATRIX = 128  # the smallest that a whole slice is acquired in
 _SUFFIX = re.compile(r"\.(nii(\.gz)?|hdr)$", re.IGNORECASE)
 
 
-def walk(root: Path, depth: int = _DEEPEST) -> Iterator[Path]:
-    """Yield a folder and those below it, in natural order; links, which may lead back up, are not followed."""
-    yield root
-    for name in listing(root).folders if depth else ():
+def walk(root: Path, depth: int = _DEEPEST) -> Iterator[tuple[Path, Listing]]:
+    """Yield a folder and those below it, each listed, in natural order; links, which may lead back up, are left."""
+    here = listing(root)
+    yield root, here
+    for name in here.folders if depth else ():
         if not (root / name).is_symlink():
             yield from walk(root / name, depth - 1)
 
@@ -55,11 +57,10 @@ def stem(name: str) -> str:
     return _SUFFIX.sub("", name)
 
 
-def volumes_in(folder: Path) -> Iterator[Path]:
-    """Yield the NIfTI files of one folder, and the folder itself where DICOM files lie in it."""
-    others = listing(folder).others
-    yield from (folder / name for name in others if is_nifti(name))
-    if any(is_dicom(folder / name) for name in others if not is_nifti(name)):
+def volumes_in(folder: Path, here: Listing) -> Iterator[Path]:
+    """Yield the NIfTI files of one folder, which is listed, and the folder itself where DICOM files lie in it."""
+    yield from (folder / name for name in here.others if is_nifti(name))
+    if any(is_dicom(folder / name) for name in here.others if not is_nifti(name)):
         yield folder
 
 
@@ -70,10 +71,10 @@ def recognises(root: Path) -> bool:
     if not root.is_dir():
         return False
     found = False
-    for folder in walk(root):
-        if listing(folder).images:
+    for folder, here in walk(root):
+        if here.images:
             return False
-        found = found or any(True for _ in volumes_in(folder))
+        found = found or any(True for _ in volumes_in(folder, here))
     return found
 
 
@@ -90,13 +91,16 @@ def open_cases(root: Path, salt: bytes | None = None, *, keep_identity: bool = F
         keep_identity: let a DICOM series be called by its path, and its patient by the id in its header.
 
     Raises:
-        InputError: there is none, one cannot be read, or the salt is shorter than 16 bytes.
+        InputError: there is none, one cannot be read, another dataset lies beside them, or the salt is shorter than 16
+            bytes.
         MissingExtraError: one is DICOM and pydicom is not installed.
     """
-    paths = [root] if root.is_file() else [path for folder in walk(root) for path in volumes_in(folder)]
+    paths = [root] if root.is_file() else [path for listed in walk(root) for path in volumes_in(*listed)]
     volumes = [path for path in paths if path.is_file() or _holds_images(path)]
     if not volumes:
         raise InputError(f"{root} holds no volumes, NIfTI or DICOM: name a folder that does")
+    if root.is_dir():  # what is left out is not told: its name may be a patient's
+        left_out(root, INFO.name, (path.parent if path.is_file() else path for path in paths))
     salt = salt_for(volumes, salt)
     met: Counter[str] = Counter()
     cases = []

@@ -35,6 +35,7 @@ from gyrus.exported import (
 from gyrus.loading import Progress
 from gyrus.models import Classifier, load_model
 from gyrus.models.saved import WEIGHTS, model_folder
+from gyrus.paths import PathLike, PathLikes, all_paths
 from gyrus.phantom import make_phantom
 from gyrus.records import Record
 
@@ -57,13 +58,13 @@ FITTED_ON_FLOAT = "The calibration was fitted on the float32 network; nothing pr
 
 
 def export_model(
-    model: Path,
-    out: Path,
+    model: PathLike,
+    out: PathLike,
     *,
     to: str,
     int8: bool = False,
-    check: Sequence[Path] | None = None,
-    calibrate: Sequence[Path] | None = None,
+    check: PathLikes | None = None,
+    calibrate: PathLikes | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write a model as one graph, once it is shown to do what torch does.
@@ -86,6 +87,8 @@ def export_model(
             the limits above; then nothing is written.
         MissingExtraError: a package of the extra ``export`` is not installed.
     """
+    model, out = Path(model), Path(out)
+    check, calibrate = all_paths(check or ()), all_paths(calibrate or ())
     if to not in GRAPHS:
         raise InputError(f"there is no engine {to!r} to export to: choose {' or '.join(GRAPHS)}")
     if calibrate and not int8:
@@ -125,7 +128,7 @@ def export_model(
 
 
 @contextmanager
-def _checked_on(paths: Sequence[Path] | None) -> Iterator[list[Record]]:
+def _checked_on(paths: Sequence[Path]) -> Iterator[list[Record]]:
     """Yield the slices to check on; those of a phantom are there only as long as they are needed."""
     if paths:
         yield records_in(paths)

@@ -15,6 +15,7 @@ from gyrus.io.dicom import Frame, Header, find_header, is_dicom, read_header
 from gyrus.io.dicom_pixels import read_frames
 from gyrus.io.raster import Tint
 from gyrus.io.volume import Grid, Volume, check_affine, check_voxels, reorient, to_canonical
+from gyrus.paths import PathLike, PathLikes, all_paths
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ALIKE = 1e-3  # direction cosines and relative spacings that differ by less are the same
@@ -47,7 +48,7 @@ class _Lattice:
     notes: tuple[str, ...]
 
 
-def list_series(folder: Path) -> tuple[Series, ...]:
+def list_series(folder: PathLike) -> tuple[Series, ...]:
     """Tell apart the series in one folder (not in those below it), by number and then by name.
 
     Files that are not DICOM, and DICOM objects without an image, are passed over.
@@ -57,7 +58,7 @@ def list_series(folder: Path) -> tuple[Series, ...]:
         MissingExtraError: pydicom is not installed.
     """
     found: dict[bytes, list[Header]] = {}
-    for header in _headers(dicom_files(folder)):
+    for header in _headers(dicom_files(Path(folder))):
         found.setdefault(header.series, []).append(header)
     series = [Series(tuple(h.path for h in hs), hs[0].number, hs[0].meta["modality"]) for hs in found.values()]
     return tuple(sorted(series, key=lambda s: (s.number is None, s.number or 0, s.files)))
@@ -74,7 +75,7 @@ def read_dicom(path: Path) -> Volume:
     return _volume(path, _one_series(path))
 
 
-def read_series(files: Sequence[Path]) -> Volume:
+def read_series(files: PathLikes) -> Volume:
     """Read the files of one series, in any order, as a volume.
 
     Slices are sorted by their position along the normal of the image plane, never by file name or instance number. The
@@ -86,7 +87,7 @@ def read_series(files: Sequence[Path]) -> Volume:
             place; slices are missing or unevenly spaced (by more than 5 % of the step; a note tells of 1 % and more).
         MissingExtraError: pydicom, or the decoder their compression needs, is not installed.
     """
-    files = [Path(file) for file in files]
+    files = all_paths(files)
     if not files:
         raise InputError("a DICOM series needs at least one file: name its files")
     return _volume(files[0] if len(files) == 1 else files[0].parent, _headers(files))
@@ -108,7 +109,7 @@ def read_dicom_grid(path: Path) -> Grid:
 def dicom_files(folder: Path) -> list[Path]:
     """Return the DICOM files in a folder, by name; hidden ones are passed over."""
     try:
-        files = sorted(f for f in Path(folder).iterdir() if not f.name.startswith(".") and f.is_file())
+        files = sorted(f for f in folder.iterdir() if not f.name.startswith(".") and f.is_file())
     except OSError as error:
         raise InputError(f"{folder} cannot be listed ({error.strerror}): check the path") from None
     return [f for f in files if is_dicom(f)]

@@ -9,12 +9,13 @@ from pathlib import Path
 from gyrus.errors import InputError
 from gyrus.io.dicom import as_stored, explained, find_header, read_dataset
 from gyrus.io.dicom_series import dicom_files
+from gyrus.paths import PathLike
 
 DIGITS = 16
 """Hex digits of a key: 64 bits, so that a million patients collide with a chance of 3 in 100 million."""
 
 
-def patient_key(path: Path, salt: bytes) -> str:
+def patient_key(path: PathLike, salt: bytes) -> str:
     """Return a key that is the same for every file of one patient, and tells nothing to whom the salt is unknown.
 
     It is HMAC-SHA256 under the salt of the patient's id and its issuer. Ids are short and easy to guess, so all
@@ -35,7 +36,7 @@ def patient_key(path: Path, salt: bytes) -> str:
     return _key("patient", path, salt, ("PatientID", "IssuerOfPatientID"))
 
 
-def study_key(path: Path, salt: bytes) -> str:
+def study_key(path: PathLike, salt: bytes) -> str:
     """Return such a key for the study (one exam), from its UID.
 
     Raises:
@@ -44,7 +45,7 @@ def study_key(path: Path, salt: bytes) -> str:
     return _key("study", path, salt, ("StudyInstanceUID",))
 
 
-def _key(what: str, path: Path, salt: bytes, elements: Sequence[str]) -> str:
+def _key(what: str, path: PathLike, salt: bytes, elements: Sequence[str]) -> str:
     if len(salt) < DIGITS:
         raise InputError(f"a salt of {len(salt)} bytes can be guessed: use at least {DIGITS}")
     path = Path(path)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from gyrus.errors import InputError
 from gyrus.io.checks import brief, check_file
 from gyrus.io.volume import Grid, Volume, check_affine, check_voxels, reorient, to_canonical
+from gyrus.paths import PathLike
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -99,7 +100,7 @@ def read_nifti_grid(path: Path) -> Grid:
     return Grid(shape, affine, header.channels)
 
 
-def write_nifti(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> None:
+def write_nifti(path: PathLike, array: NDArray[Any], affine: NDArray[np.float64]) -> None:
     """Write a volume, compressed where ``path`` ends in ``.gz``; the same input gives the same bytes.
 
     The voxels are stored as they are. The affine is stored as sform and, where it has no shear, as qform; NIfTI-1 keeps

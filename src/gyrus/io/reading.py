@@ -10,6 +10,7 @@ from gyrus.errors import InputError
 from gyrus.io import dicom, dicom_pixels, dicom_series, mat, nifti, raster
 from gyrus.io.image import Image
 from gyrus.io.volume import Grid, SliceRef, Volume
+from gyrus.paths import PathLike
 
 VOLUME_SUFFIXES = (*nifti.SUFFIXES, *dicom.SUFFIXES)
 """Endings of files that may hold a volume, lower-case; DICOM is known by its content as well, and a ``.dcm`` of one
@@ -18,7 +19,7 @@ frame reads like any image."""
 _UNPACKING = Lock()  # threads that ask for slices of one volume must not each unpack it
 
 
-def read_image(path: Path, at: SliceRef | None = None) -> Image:
+def read_image(path: PathLike, at: SliceRef | None = None) -> Image:
     """Read one greyscale image: a PNG, JPEG, TIFF, BMP, MATLAB v7.3 or DICOM file, or a slice of a volume.
 
     Without ``at`` a DICOM file of one frame is given as displayed in the file, and a volume that is one slice thick as
@@ -51,7 +52,7 @@ def read_image(path: Path, at: SliceRef | None = None) -> Image:
     return volume.take(chosen.plane, chosen.index)
 
 
-def read_size(path: Path, at: SliceRef | None = None) -> tuple[int, int]:
+def read_size(path: PathLike, at: SliceRef | None = None) -> tuple[int, int]:
     """Return (H, W) in pixels, as :func:`read_image` would give it, without reading the pixels.
 
     Raises:
@@ -67,7 +68,7 @@ def read_size(path: Path, at: SliceRef | None = None) -> tuple[int, int]:
     return grid.size(_chosen(path, grid, at).plane)
 
 
-def read_volume(path: Path, channel: int | None = None) -> Volume:
+def read_volume(path: PathLike, channel: int | None = None) -> Volume:
     """Read a volume: a NIfTI file, a folder that is one DICOM series, or a DICOM file.
 
     Args:
@@ -87,7 +88,7 @@ def read_volume(path: Path, channel: int | None = None) -> Volume:
     return dicom_series.read_dicom(path)
 
 
-def read_grid(path: Path) -> Grid:
+def read_grid(path: PathLike) -> Grid:
     """Return shape, affine and channels of a volume as :func:`read_volume` would give them, from headers alone.
 
     Raises:
@@ -97,7 +98,7 @@ def read_grid(path: Path) -> Grid:
     return _kept_grid(path, _stamp(path))
 
 
-def is_volume(path: Path) -> bool:
+def is_volume(path: PathLike) -> bool:
     """Tell whether a path is to be read slice by slice.
 
     That is a NIfTI file (by its name), a folder that holds a DICOM file, or a DICOM file of several frames. A damaged

@@ -23,6 +23,7 @@ from gyrus.headline import verdict
 from gyrus.page import render, write_page
 from gyrus.page.pictures import data_uri, slice_panel
 from gyrus.page.words import Figure, number, percent, plural
+from gyrus.paths import PathLike, maybe_path
 from gyrus.records import Dataset
 from gyrus.report.panels import draw_truth
 from gyrus.report.words import row_title
@@ -95,7 +96,7 @@ class Case:
     under: str
 
 
-def write_leaderboard_page(folder: Path, *, data: Path | None = None, out: Path | None = None) -> Path:
+def write_leaderboard_page(folder: PathLike, *, data: PathLike | None = None, out: PathLike | None = None) -> Path:
     """Write a leaderboard's page: one self-contained HTML file whose table can be sorted.
 
     Args:
@@ -107,10 +108,10 @@ def write_leaderboard_page(folder: Path, *, data: Path | None = None, out: Path 
         The path of the file.
 
     Raises:
-        InputError: the leaderboard is unfinished, ``out`` exists or cannot be written, or the data has moved or
-            changed, or cannot be read.
+        InputError: an unfinished leaderboard, a place that is taken, or data that has moved, changed or cannot be read.
     """
-    target = out or folder / PAGE
+    folder, data = Path(folder), maybe_path(data)
+    target = maybe_path(out) or folder / PAGE
     refuse_existing(target)
     manifest = read_manifest(folder)
     value = read_json(folder / "leaderboard.json", "a leaderboard")

@@ -26,6 +26,7 @@ from gyrus.leaderboard.store import Scores, join_parts, write_part
 from gyrus.leaderboard.summary import summarise
 from gyrus.loading import Progress, batches
 from gyrus.models import load_model
+from gyrus.paths import PathLike, maybe_path
 from gyrus.records import Record
 
 SETTINGS, PARTS, TABLE, BOARD = "settings.json", "parts", "slices.parquet", "leaderboard.json"
@@ -47,11 +48,11 @@ def make_settings(**fields: Any) -> Settings:
 
 
 def build_leaderboard(
-    model: Path,
-    out: Path,
+    model: PathLike,
+    out: PathLike,
     *,
     settings: Settings | None = None,
-    data: Path | None = None,
+    data: PathLike | None = None,
     resume: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
@@ -81,6 +82,7 @@ def build_leaderboard(
             unfinished leaderboard there was begun with other arguments.
     """
     started = time.time()
+    model, out, data = Path(model), Path(out), maybe_path(data)
     chosen = settings or Settings()
     sources = find_sources(model, data, learn=chosen.learn, seed=chosen.seed)
     _claim(out, {**chosen.model_dump(mode="json"), "runs": [_identity(s) for s in sources]}, resume)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gyrus.leaderboard.entries import COLUMNS, Entry
+from gyrus.paths import PathLike
 
 WORDS = ("id", "patient", "label", "predicted", "source", "kind", "name", "layer")
 NUMBERS = ("confidence", "tumour_share", "grid")
@@ -47,8 +48,8 @@ class Scores:
         entries: in the order of the file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: PathLike) -> None:
+        self.path = Path(path)
         ids, entries = self._texts("id"), list(zip(*map(self._texts, ("kind", "name", "layer")), strict=True))
         self.ids = tuple(sorted(set(ids)))
         self.entries = tuple(dict.fromkeys(Entry(*e) for e in entries))

@@ -21,6 +21,7 @@ from gyrus.models.fusion import STRIDES, Fusion
 from gyrus.models.networks import CHAINS, LEAST, Chain, torchvision_weights
 from gyrus.models.spec import Head, ModelSpec, Pooling
 from gyrus.models.weights import load_into, load_state, packaged_weights
+from gyrus.paths import PathLike
 from gyrus.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 SOURCES = ("none", "hub", "package")
@@ -80,7 +81,7 @@ def create_model(
     name: str,
     classes: Sequence[str],
     *,
-    pretrained: Literal["none", "hub", "package"] | Path = "none",
+    pretrained: PathLike = "none",
     pooling: Pooling = "avg",
     head: Head = "softmax",
     keep_dense: bool = False,
@@ -124,9 +125,11 @@ def create_model(
         InputError: unknown or non-convolutional architecture, impossible stride, unusable weights.
         MissingExtraError: ``pretrained="package"`` and the package is not installed.
     """
-    if isinstance(pretrained, str) and pretrained not in SOURCES:
+    file = None if pretrained in SOURCES else Path(pretrained)
+    if file is not None and isinstance(pretrained, str) and not file.exists():
         raise InputError(
-            f"pretrained = {pretrained!r} is none of {', '.join(SOURCES)}: a weight file is named by a Path"
+            f"{pretrained!r} is none of {', '.join(SOURCES)}, nor a file that is there: "
+            "name a .safetensors or .pth file of weights"
         )
     if len(set(classes)) < len(classes):
         raise InputError(f"a class occurs twice in {', '.join(classes)}: name each once")
@@ -141,15 +144,15 @@ def create_model(
         truncate=truncate,
         fuse=fuse,
         preprocess=_channels(preprocess or Preprocess(mean=mean, std=std), channels),
-        pretrained=pretrained.name if isinstance(pretrained, Path) else f"{pretrained}",
+        pretrained=str(pretrained) if file is None else file.name,
     )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which reaches the accelerators' too
         net = _feature_net(spec, hub=pretrained == "hub")
         if pretrained == "package":
             load_into(net, packaged_weights(name))
-        elif isinstance(pretrained, Path):
-            load_into(net, pretrained)
+        elif file is not None:
+            load_into(net, file)
         return _classifier(net, spec, dropout)
 
 

@@ -23,6 +23,7 @@ from gyrus.errors import InputError
 from gyrus.models.classifier import Classifier
 from gyrus.models.registry import build, describe
 from gyrus.models.spec import SCHEMA, ModelSpec
+from gyrus.paths import PathLike
 from gyrus.shipped import find_model
 
 WEIGHTS, SPEC, CARD, REFERENCE = "model.safetensors", "model.json", "card.md", "reference.safetensors"
@@ -31,7 +32,7 @@ TRAINED, CALIBRATED = "model", "calibrate"
 POOLINGS = {"avg": "average", "lse": "log-sum-exp"}
 
 
-def save_model(model: Classifier, folder: Path) -> None:
+def save_model(model: Classifier, folder: PathLike) -> None:
     """Write the model as a folder.
 
     Args:
@@ -41,6 +42,7 @@ def save_model(model: Classifier, folder: Path) -> None:
     Raises:
         InputError: the folder exists already.
     """
+    folder = Path(folder)
     if folder.exists():
         raise InputError(f"{folder} already exists: choose another folder for the model")
     folder.mkdir(parents=True)
@@ -74,7 +76,7 @@ def model_folder(place: Path) -> Path:
     return place / TRAINED if (place / TRAINED / SPEC).is_file() else place
 
 
-def load_model(folder: Path, *, device: str | torch.device = "cpu") -> Classifier:
+def load_model(folder: PathLike, *, device: str | torch.device = "cpu") -> Classifier:
     """Read a model folder, or the model inside a training run: the calibrated one where there is one.
 
     Args:
@@ -88,7 +90,7 @@ def load_model(folder: Path, *, device: str | torch.device = "cpu") -> Classifie
         InputError: a file is missing, the specification is invalid, the weights are not those it was saved with, or an
             earlier gyrus calibrated it.
     """
-    folder = model_folder(folder)
+    folder = model_folder(Path(folder))
     if (folder / "export.json").is_file():
         raise InputError(f"{folder} is an exported model, which only predicts: name the model it was made from")
     spec, digest, reference_digest = _read_spec(folder)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gyrus.datasets.manifest import PHANTOM_INFO
 from gyrus.errors import InputError
+from gyrus.paths import PathLike
 from gyrus.phantom.anatomy import Atlas, build_atlas
 from gyrus.phantom.patient import Patient, draw_patient
 from gyrus.phantom.render import AXES, FIELD_OF_VIEW, Cut, render_slice, tumour_mask
@@ -42,7 +43,13 @@ class _Slice:
 
 
 def make_phantom(
-    out: Path, *, patients: int = 60, seed: int = 0, slices_per_plane: int = 3, size: int = 192, varied: bool = False
+    out: PathLike,
+    *,
+    patients: int = 60,
+    seed: int = 0,
+    slices_per_plane: int = 3,
+    size: int = 192,
+    varied: bool = False,
 ) -> Path:
     """Write a deterministic synthetic dataset that looks like T1 contrast-enhanced brain MRI.
 

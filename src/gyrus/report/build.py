@@ -11,6 +11,7 @@ from markupsafe import Markup
 from gyrus.artifacts import refuse_existing
 from gyrus.loading import Progress
 from gyrus.page import render, write_page
+from gyrus.paths import PathLike, maybe_path
 from gyrus.report import figures, gallery, panels, tables, words
 from gyrus.report.comparison import Contest, find_contest
 from gyrus.report.source import Source, read_source
@@ -21,7 +22,7 @@ _TEMPLATE = Path(__file__).parent / "report.html.j2"
 
 
 def write_report(
-    run: Path, *, data: Path | None = None, out: Path | None = None, progress: Progress | None = None
+    run: PathLike, *, data: PathLike | None = None, out: PathLike | None = None, progress: Progress | None = None
 ) -> Path:
     """Write a run's report: one self-contained HTML file of figures, tables and slices.
 
@@ -42,7 +43,8 @@ def write_report(
         InputError: ``out`` exists or cannot be written, a stage is missing, the data has moved or changed, or a
             slice cannot be read.
     """
-    target = out or run / REPORT
+    run, data = Path(run), maybe_path(data)
+    target = maybe_path(out) or run / REPORT
     refuse_existing(target)
     write_page(target, render(_TEMPLATE, _content(read_source(run, data), progress)))
     return target

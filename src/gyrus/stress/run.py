@@ -17,6 +17,7 @@ from gyrus.holes import REACH
 from gyrus.intervals import drawn_are
 from gyrus.loading import Progress, read_ahead
 from gyrus.models import Classifier, load_model
+from gyrus.paths import PathLike, maybe_path
 from gyrus.records import Record
 from gyrus.rundata import Fold, joint_statement, open_folds
 from gyrus.stress.judge import Judge, Row
@@ -31,11 +32,11 @@ _CHUNK = 4
 
 
 def stress_run(
-    run: Path,
+    run: PathLike,
     *,
-    data: Path | None = None,
+    data: PathLike | None = None,
     sample: int | None = None,
-    out: Path | None = None,
+    out: PathLike | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
@@ -59,6 +60,7 @@ def stress_run(
         InputError: no finished run, changed data, no slices in the test part, a label that the model does not know, an
             unreadable file, or an existing ``out``.
     """
+    run, data, out = Path(run), maybe_path(data), maybe_path(out)
     if sample is not None and sample < 1:
         raise InputError(f"a sample of {sample} slices shows nothing: take 1 or more, or leave --sample out for all")
     folds = open_folds(run, data)
