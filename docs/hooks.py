@@ -145,7 +145,7 @@ def thresholds() -> str:
 
 def metrics() -> str:
     """Return one section per family of metrics, each with its table."""
-    from gyrus.tables import limits
+    from gyrus.catalogue_tables import limits
 
     lines: list[str] = []
     for family in dict.fromkeys(m["family"] for m in _known()["metrics"]):

@@ -12,6 +12,12 @@ from commandline import RECIPE, Gyrus, Said, in_its_own_process
 from exports import Exports
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the screen of who runs the tests: what is printed is as wide as where nothing is said about it."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def gyrus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Gyrus]:
     """Run the command line in this process: ``gyrus("split", folder, "--out", file)``."""

@@ -18,16 +18,18 @@ SOURCE = ROOT / "src" / "gyrus"
 FLOORS = (
     {
         *("_version", "augment", "confusion", "errors", "findings", "guides", "headline", "holes", "intervals"),
-        *("regions", "shipped", "titles"),
+        *("paths", "processor", "regions", "sheets", "shipped", "titles"),
     },
-    {"artifacts", "devices", "epochs", "io", "options", "page", "thresholds"},
+    {
+        *("artifacts", "catalogue_tables", "devices", "epochs", "io", "options", "page", "study_tables", "thresholds"),
+    },
     {"certainty", "geometry", "preprocess", "records"},
     {"appearance", "baselines", "datasets", "erasure", "loading", "maps", "models", "predictions"},
     {
         *("console", "convert", "duplicates", "explain", "features", "phantom", "planes", "probes", "refusal"),
-        "trainconfig",
+        *("prediction_tables", "tables", "trainconfig"),
     },
-    {"batches", "exported", "groups", "inference", "study_tables", "synthetic", "tables"},
+    {"batches", "exported", "groups", "inference", "synthetic"},
     {"drawings", "engines", "joining", "splits", "teaching"},
     {"audit", "data_verbs", "rundata", "training"},
     {"evaluate", "report", "stages"},

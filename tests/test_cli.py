@@ -66,8 +66,9 @@ class TestOwnProcess:
         others = [line for line in training.err.splitlines() if "LeafSpec" not in line]
         assert others == []
 
-    def test_version(self) -> None:
-        assert in_its_own_process("version") == Said(0, f"{package.__version__}\n", "")
+    @pytest.mark.parametrize("asked", ["version", "--version"])
+    def test_version(self, asked: str) -> None:
+        assert in_its_own_process(asked) == Said(0, f"{package.__version__}\n", "")
 
     def test_bad_input_is_one_line_and_exit_code_2(self, tmp_path: Path) -> None:
         said = in_its_own_process("data", "info", "nowhere", "--json", cwd=tmp_path)
@@ -130,6 +131,24 @@ class TestUsage:
         assert re.search(r": see `gyrus[a-z ]* --help`$", sentence)
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.parametrize(
+        ("line", "verb"),
+        [
+            ("split somewhere --out x --fractions 0.7 0.3", "split"),  # one value too few, and then the line ends
+            ("split somewhere --out x --fractions 0.7 0.3 --seed 1", "split"),
+            ("data convert somewhere --out x --window 1", "data convert"),
+            ("data phantom x --patients", "data phantom"),
+            ("study run cam-iou --data", "study run"),
+            ("stress run --guess", "stress"),
+            ("data guess", "data"),
+            ("predict --slices", "predict"),
+            ("--guess", ""),
+            ("split split --out", "split"),
+        ],
+    )
+    def test_the_help_is_that_of_the_verb(self, gyrus: Gyrus, line: str, verb: str) -> None:
+        assert gyrus(*line.split()).refusal().endswith(f": see `{f'gyrus {verb}'.strip()} --help`")
+
     @pytest.mark.parametrize("verb", ["info", "data info", "data phantom", "split", "train", "predict", "explain"])
     def test_the_same_flags_everywhere(self, gyrus: Gyrus, verb: str) -> None:
         said = gyrus(*verb.split(), "--help").out
@@ -168,6 +187,23 @@ class TestInfo:
         value = package.info()
         for key in CARDS:
             assert all(card["name"] in shown.out for card in value[key]), key
+
+    @pytest.mark.parametrize("width", [80, 100, 140])
+    def test_no_name_is_broken_on_a_narrow_screen(
+        self, gyrus: Gyrus, monkeypatch: pytest.MonkeyPatch, width: int
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", str(width))
+        lines = gyrus("info").out.splitlines()
+        assert max(map(len, lines)) <= width
+        firsts = {line.split("│")[0].strip() for line in lines if "│" in line}
+        value = package.info()
+        for key in CARDS:
+            assert {card["name"] for card in value[key]} <= firsts, key
+        whole = " ".join(" ".join(lines).split())
+        assert all(card["better"] in whole for card in value["metrics"])
+        dilated = next(line for line in lines if line.startswith("mobilenetv2_100 "))
+        plain = next(line for line in lines if line.startswith("vgg16 "))
+        assert [line.split("│")[3].strip() for line in (dilated, plain)] == ["yes", ""]
 
     def test_quiet(self, gyrus: Gyrus) -> None:
         assert gyrus("info", "--quiet") == Said(0, "", "")
@@ -389,7 +425,7 @@ class TestExplain:
         words = ("explain", "--model", trained, image, "--methods", "cam", "--out")
         shown = gyrus(*words, tmp_path / "a")
         assert (shown.code, shown.err) == (0, "")
-        assert "Raw maps of 1 slices" in shown.out
+        assert "Raw maps of 1 slice\n" in shown.out
         assert gyrus(*words, tmp_path / "b", "--quiet") == Said(0, "", "")
 
 

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from gyrus.console import PIPED_WIDTH, console, progress, show, table
+from gyrus.console import PIPED_WIDTH, progress, show
+from gyrus.sheets import Sheet
 
 
 class Terminal(io.StringIO):
@@ -34,7 +35,7 @@ class TestShow:
 
     def test_a_long_cell_is_not_cut_where_the_output_is_piped(self, capsys: pytest.CaptureFixture[str]) -> None:
         long = "x" * (PIPED_WIDTH - 10)
-        show({}, as_json=False, quiet=False, tables=[table("T", ["a"], [[long]])])
+        show({}, as_json=False, quiet=False, tables=[Sheet("T", ["a"], [[long]])])
         assert long in capsys.readouterr().out
 
     def test_square_brackets_in_a_sentence_are_no_markup(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,21 +44,26 @@ class TestShow:
         assert capsys.readouterr().out == "report: runs/[red]a[/red]/[b].html\nnote [/x]\n"
 
 
-class TestTable:
-    def test_numbers_stand_to_the_right_and_text_to_the_left(self) -> None:
-        made = table("T", ["name", "n", "share", "none"], [["a", 3, "0.5 [0.4, 0.6]", None], ["b", None, "-", None]])
-        assert [c.justify for c in made.columns] == ["left", "right", "right", "left"]
-        assert made.row_count == 2
+class TestWidth:
+    def test_a_terminal_breaks_sentences_between_words_and_no_path(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        screen = Terminal()
+        monkeypatch.setattr(sys, "stdout", screen)
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", "20")
+        path = "runs/a-long-name/of-a/page.html"
+        show({}, as_json=False, quiet=False, tables=[f"page: {path}", "words that are :warning: many"])
+        assert screen.getvalue() == f"page:\n{path}\nwords that are\n:warning: many\n"
 
-    def test_markup_is_literal(self, capsys: pytest.CaptureFixture[str]) -> None:
-        console().print(table("T", ["a"], [["[bold]x[/bold]"], ["[/]"]]))
-        out = capsys.readouterr().out
-        assert "[bold]x[/bold]" in out
-        assert "[/]" in out
-
-    def test_no_rows(self, capsys: pytest.CaptureFixture[str]) -> None:
-        console().print(table("T", ["a", "b"], []))
-        assert "a" in capsys.readouterr().out
+    def test_piped_sentences_are_one_line_and_tables_as_wide_as_columns_says(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        long = " ".join(["word"] * 20)
+        for columns, lines in (("40", 3), ("", 1), ("wide", 1)):
+            monkeypatch.setenv("COLUMNS", columns)
+            show({}, as_json=False, quiet=False, tables=[long, Sheet("", ["a"], [[long]])])
+            sentence, *rows = capsys.readouterr().out.splitlines()
+            assert sentence == long
+            assert len(rows) == 2 + lines
 
 
 class TestProgress:

@@ -463,7 +463,7 @@ class TestExport:
         self, exported: Exports, tmp_path: Path, package: str, to: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(MissingExtraError, match=rf"{package} is not installed: pip install 'gyrus\[export\]'"):
+        with pytest.raises(MissingExtraError, match=rf"{package} is not installed: run pip install -e '\.\[export\]'"):
             export_model(exported.model, tmp_path / "out", to=to)
         assert list(tmp_path.iterdir()) == []
 

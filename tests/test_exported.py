@@ -259,7 +259,7 @@ def test_a_missing_engine_is_named_with_its_pip_line(
     exported: Exports, package: str, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtraError, match=rf"{package} is not installed: pip install 'gyrus\[export\]'"):
+    with pytest.raises(MissingExtraError, match=rf"{package} is not installed: run pip install -e '\.\[export\]'"):
         Exported.load(getattr(exported, engine))
 
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import io
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pytest
 
 from gyrus import tables
 from gyrus.console import show
 from gyrus.maps import MapKey, Maps
-from gyrus.predictions import Certainty, Predictions
 from gyrus.preprocess import Preprocess
+from gyrus.sheets import Lines
 
 CLASSES = ("glioma", "no_tumor")
 
 
-def shown(lines: tables.Lines) -> str:
+def shown(lines: Lines) -> str:
     stream = io.StringIO()
     with contextlib.redirect_stdout(stream):
         show({}, as_json=False, quiet=False, tables=lines)
@@ -28,72 +26,6 @@ def shown(lines: tables.Lines) -> str:
 
 def interval(value: float | None, low: float | None = None, high: float | None = None) -> dict[str, Any]:
     return {"value": value, "low": low, "high": high, "n": 4, "groups": 2}
-
-
-def predictions(n: int, statement: str = "", status: str = "ok") -> Predictions:
-    logits = np.tile(np.float32([0.0, np.log(3.0)]), (n, 1))
-    if n and status != "ok":
-        logits[0] = np.nan
-    return Predictions(
-        classes=CLASSES,
-        ids=tuple(f"{i}" for i in range(n)),
-        files=tuple(f"{i}.png" for i in range(n)),
-        patients=(None,) * n,
-        labels=("glioma",) * n,
-        logits=logits,
-        status=("ok" if status == "ok" else "unreadable",) * min(n, 1) + ("ok",) * (n - 1),
-        reasons=("" if status == "ok" else status,) * min(n, 1) + ("",) * (n - 1),
-        statement=statement,
-    )
-
-
-class TestPredictions:
-    def test_rows(self) -> None:
-        text = shown(tables.predictions(predictions(2, "how it was split")))
-        assert text.startswith("how it was split\n")
-        row = next(line for line in text.splitlines() if line.startswith("0.png"))
-        assert [cell.strip() for cell in row.split("│")] == ["0.png", "no_tumor", "0.250", "0.750", "glioma"]
-
-    def test_a_calibrated_model_says_set_status_and_reason(self) -> None:
-        certainty = Certainty(0.95, np.ones(2), np.zeros(2), (("glioma", "no_tumor"), None))
-        reasons = ("0.png: either", "1.png: strange")
-        made = replace(predictions(2), status=("flagged", "refused"), reasons=reasons, certainty=certainty)
-        text = shown(tables.predictions(made))
-        first, second = ([c.strip() for c in x.split("│")] for x in text.splitlines() if x[:5] in ("0.png", "1.png"))
-        assert first == ["0.png", "no_tumor", "0.250", "0.750", "glioma, no_tumor", "flagged", "glioma"]
-        assert second == ["1.png", "", "-", "-", "", "refused", "glioma"]
-        assert "refused: 1.png: 1.png: strange" in text
-
-    def test_slices_of_a_volume_are_told_apart(self) -> None:
-        made = replace(
-            predictions(3),
-            ids=("sub/T1.nii.gz#axial-4", "sub/T1.nii.gz#axial-12", "odd#axial-3"),
-            files=("x/sub/T1.nii.gz", "x/sub/T1.nii.gz", "x/odd#axial-3"),  # the last is a file of that name
-            status=("flagged", "unreadable", "refused"),
-            reasons=("either", "x/sub/T1.nii.gz is cut off", "strange"),
-        )
-        lines = shown(tables.predictions(made)).splitlines()
-        assert [line.split("│")[0].strip() for line in lines if "│" in line] == [
-            *("x/sub/T1.nii.gz#axial-4", "x/sub/T1.nii.gz#axial-12", "x/odd#axial-3"),
-        ]
-        assert lines[-3:] == [
-            "unreadable: x/sub/T1.nii.gz#axial-12: x/sub/T1.nii.gz is cut off",
-            "flagged: x/sub/T1.nii.gz#axial-4: either",
-            "refused: x/odd#axial-3: strange",
-        ]
-
-    def test_unreadable_files_are_told_apart(self) -> None:
-        text = shown(tables.predictions(predictions(2, status="0.png is empty [0 bytes]")))
-        row = next(line for line in text.splitlines() if line.startswith("0.png"))
-        assert [cell.strip() for cell in row.split("│")] == ["0.png", "", "-", "-", "glioma"]
-        assert text.endswith("unreadable: 0.png is empty [0 bytes]\n")
-
-    @pytest.mark.parametrize(("n", "more"), [(40, 0), (41, 1), (57, 17)])
-    def test_many(self, n: int, more: int) -> None:
-        text = shown(tables.predictions(predictions(n)))
-        assert text.count(".png") == 40
-        assert (f"and {more} more" in text) == bool(more)
-        assert not text.startswith("\n")
 
 
 def test_maps() -> None:

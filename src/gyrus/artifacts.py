@@ -21,6 +21,7 @@ import numpy as np
 
 from gyrus._version import __version__
 from gyrus.errors import InputError
+from gyrus.shipped import find_model
 
 MANIFEST = "run.json"
 _PACKAGES = (
@@ -85,12 +86,22 @@ def is_finished(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
+def is_model_alone(folder: Path) -> bool:
+    """Whether a folder, or a name of :func:`gyrus.shipped.list_shipped`, is a model without the run that trained it."""
+    return not is_finished(folder) and (find_model(folder) / "model.json").is_file()
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a finished stage.
 
     Raises:
-        InputError: the folder is missing, or the run in it did not finish.
+        InputError: the folder is missing, or the run in it did not finish, or it is a model without a run.
     """
+    if is_model_alone(folder):
+        raise InputError(
+            f"{folder} is a model without its training run, so it has no slices of its own: name the folder that "
+            "`gyrus train` wrote"
+        )
     if not folder.is_dir():
         raise InputError(f"{folder} does not exist: run the gyrus command that makes it, or correct the path")
     if not is_finished(folder):

@@ -12,9 +12,9 @@ from typing import Annotated
 
 import typer
 
-from gyrus import tables
+from gyrus import catalogue_tables, tables
 from gyrus._version import __version__
-from gyrus.console import console, progress, show
+from gyrus.console import console, progress, say, show
 from gyrus.data_verbs import data_app
 from gyrus.errors import GyrusError, InputError, MissingExtraError
 from gyrus.options import Device, Json, Quiet, Seed, listed, placeable
@@ -23,7 +23,6 @@ from gyrus.study_verbs import study_app
 
 app = typer.Typer(
     name="gyrus",
-    help="Brain-tumour MRI classification whose explanations are measured. Research software, not a medical device.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -31,6 +30,22 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(stage_app)
 app.add_typer(study_app, name="study")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _every_verb(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Brain-tumour MRI classification whose explanations are measured. Research software, not a medical device."""
+
 
 # Typer carries a copy of click whose exceptions it does not name, but for this one, which is a usage error.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -59,13 +74,22 @@ def main() -> None:
 def _usage(error: Exception) -> str:
     """Return a usage error as one sentence that names the help; nothing where the help itself was the answer."""
     said = " ".join(error.format_message().split())  # type: ignore[attr-defined]
-    command = error.ctx.command_path if error.ctx else app.info.name  # type: ignore[attr-defined]
+    command = error.ctx.command_path if error.ctx else _verb(sys.argv[1:])  # type: ignore[attr-defined]
     return f"{said.rstrip('.')}: see `{command} --help`" if said else ""
+
+
+def _verb(words: list[str]) -> str:
+    """Return the command that words begin with, as "gyrus data info"; some usage errors do not say whose they are."""
+    inner, depth = getattr(typer.main.get_command(app), "commands", {}), 0
+    while depth < len(words) and words[depth] in inner:
+        inner = getattr(inner[words[depth]], "commands", {})
+        depth += 1
+    return " ".join(["gyrus", *words[:depth]])
 
 
 def _complain(message: str, code: int) -> int:
     if message:
-        console(stderr=True).print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+        say(console(stderr=True), f"error: {message}", style="red")
     return code
 
 
@@ -75,7 +99,7 @@ def info(json: Json = False, quiet: Quiet = False) -> None:
     from gyrus.catalogue import info as catalogue
 
     value = catalogue()
-    show(value, as_json=json, quiet=quiet, tables=tables.info(value))
+    show(value, as_json=json, quiet=quiet, tables=catalogue_tables.info(value))
 
 
 @app.command()
@@ -118,11 +142,9 @@ def split(
         Path,
         typer.Option("--out", help="The JSON file to write; with --folds, a folder of them.", callback=placeable),
     ],
-    fractions: Annotated[tuple[float, float, float], typer.Option("--fractions", help="Of train, val and test.")] = (
-        0.7,
-        0.1,
-        0.2,
-    ),
+    fractions: Annotated[
+        tuple[float, float, float], typer.Option("--fractions", help="Three: of train, val and test.")
+    ] = (0.7, 0.1, 0.2),
     folds: Annotated[
         int | None, typer.Option("--folds", help="Cross-validation instead, with this many folds.")
     ] = None,

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from gyrus.artifacts import to_json
 from gyrus.loading import Progress as Report
+from gyrus.sheets import filled
 
 PIPED_WIDTH = 200
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console; where the output is piped it is wide enough that no table is cut."""
-    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=PIPED_WIDTH)
+    """Return a console as wide as the terminal, or as COLUMNS says; piped it is so wide that hardly a table is cut."""
+    made = Console(stderr=stderr, highlight=False, emoji=False)
+    if made.is_terminal or os.environ.get("COLUMNS", "").isdigit():
+        return made
+    return Console(stderr=stderr, highlight=False, emoji=False, width=PIPED_WIDTH)
 
 
 @contextmanager
@@ -47,22 +49,20 @@ def progress(*, quiet: bool) -> Iterator[Report | None]:
         yield report
 
 
-def show(value: dict[str, Any], *, as_json: bool, quiet: bool, tables: list[Table | str]) -> None:
-    """Print one JSON document and nothing else, or the tables, or nothing."""
+def say(screen: Console, text: str, *, style: str | None = None) -> None:
+    """Print a sentence as it is, as a path in it may hold brackets; only a terminal breaks it, between words."""
+    text = filled(text, screen.width) if screen.is_terminal else text
+    screen.print(text, style=style, markup=False, soft_wrap=True)
+
+
+def show(value: dict[str, Any], *, as_json: bool, quiet: bool, tables: Sequence[RenderableType]) -> None:
+    """Print one JSON document and nothing else, or the tables and sentences, or nothing."""
     if as_json:
         print(to_json(value))
     elif not quiet:
         screen = console()
-        for table in tables:  # a sentence is printed as it is: a path in it may hold brackets, or be long
-            screen.print(table, markup=False, soft_wrap=isinstance(table, str))
-
-
-def table(title: str, columns: list[str], rows: list[list[Any]]) -> Table:
-    """Return a table; columns in which every cell starts like a number are right-aligned, and markup is literal."""
-    made = Table(title=Text(title), title_justify="left", header_style="bold", show_edge=False, pad_edge=False)
-    for name, *cells in zip(columns, *rows, strict=True):
-        numeric = all(c is None or str(c)[:1] in "-.0123456789" for c in cells) and any(c is not None for c in cells)
-        made.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*(Text("" if v is None else str(v)) for v in row))
-    return made
+        for table in tables:
+            if isinstance(table, str):
+                say(screen, table)
+            else:
+                screen.print(table)

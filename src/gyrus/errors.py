@@ -12,7 +12,10 @@ class InputError(GyrusError, ValueError):
 
 
 class MissingExtraError(GyrusError, ImportError):
-    """An optional dependency is not installed; the message holds the pip line that brings it. Exit code 2."""
+    """An optional dependency is not installed; the message holds the pip line that brings it. Exit code 2.
+
+    gyrus is on no package index, so that line is for the folder it was installed from.
+    """
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} is not installed: pip install 'gyrus[{extra}]'")
+        super().__init__(f"{what} is not installed: run pip install -e '.[{extra}]' in gyrus's own folder")

