@@ -89,7 +89,7 @@ random split overstates the accuracy by {gap:difference}. What transfers does so
 does not hold is {transfer-honest:balanced_accuracy}. Whether axial is taken for healthy: yes, by a little.
 {planes-before:false:axial} of the axial tumours are called healthy, {planes-before:gap} more than of the others. Adam
 is ahead of SGD as claimed, by {optimizer:difference}. What enlarging the healthy class does ({enlarging:difference})
-one hold-out of this size cannot tell.
+three hold-outs of this size cannot tell.
 """,
 }
 """What the runs on this page say, in words; figures are put in from them."""
