@@ -96,7 +96,8 @@ def slice_dataset(pixels: NDArray[Any], **elements: Any) -> Dataset:
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = MRImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
+    # Its digits are drawn, and one in a few hundred would hold what is looked for as a trace.
+    meta.MediaStorageSOPInstanceUID = next(u for u in iter(generate_uid, "") if not any(t in u for t in TRACES))
     ds = Dataset()
     ds.file_meta = meta
     ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
