@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -47,8 +47,8 @@ def _every_verb(
     """Brain-tumour MRI classification whose explanations are measured. Research software, not a medical device."""
 
 
-# Typer carries a copy of click whose exceptions it does not name, but for this one, which is a usage error.
-UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+# Typer carries a copy of click and names this usage error alone. Meant is its base, which has all that is read of one here.
+UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 
 
 def main() -> None:
@@ -71,10 +71,10 @@ def main() -> None:
     sys.exit(code)
 
 
-def _usage(error: Exception) -> str:
+def _usage(error: typer.BadParameter) -> str:
     """Return a usage error as one sentence that names the help; nothing where the help itself was the answer."""
-    said = " ".join(error.format_message().split())  # type: ignore[attr-defined]
-    command = error.ctx.command_path if error.ctx else _verb(sys.argv[1:])  # type: ignore[attr-defined]
+    said = " ".join(error.format_message().split())
+    command = error.ctx.command_path if error.ctx else _verb(sys.argv[1:])
     return f"{said.rstrip('.')}: see `{command} --help`" if said else ""
 
 
