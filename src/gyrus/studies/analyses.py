@@ -68,8 +68,6 @@ class Analyses:
         once = name in self.datasets.scale.once
         units = [u for t in _trainings(plan) for u in _first_seed(self.trainings.units(t), once)]
         runs = [str(u.run.relative_to(self.trainings.folder)) for u in units]
-        if isinstance(plan, Joint) and not once and len({u.seed for u in units}) > 1:
-            runs.append("every seed")  # an earlier gyrus kept the first one's figures under these runs
         inputs = to_json([plan.model_dump(), runs, self.trainings.scale, *self._elsewhere(plan)])
         folder = self.folder / f"{name}-{hashlib.sha256(inputs.encode()).hexdigest()[:8]}"
         if not is_finished(folder):
