@@ -51,16 +51,6 @@ def test_one_path_or_several() -> None:
     assert maybe_path(None) is None
 
 
-# Of modules that are being changed by others at this moment.
-STILL_ASKING = {"Split.load", "Split.save"} | {
-    f"gyrus.{name}"
-    for name in (
-        *("evaluate.evaluate_run", "evaluate_run", "explain_files", "explain_run", "predict_files", "predict_run"),
-        *("run_study", "split_dataset", "studies.run_study", "train_folds", "train_run"),
-    )
-}
-
-
 def test_no_public_function_asks_for_a_path_alone() -> None:
     asking = {
         name
@@ -68,7 +58,7 @@ def test_no_public_function_asks_for_a_path_alone() -> None:
         for parameter in inspect.signature(thing).parameters.values()
         if re.search(r"\bPath\b", str(parameter.annotation))
     }
-    assert asking == STILL_ASKING
+    assert asking == set()
 
 
 @pytest.fixture
@@ -103,6 +93,18 @@ REFUSALS: dict[str, Callable[[], object]] = {
     "write_report": lambda: gyrus.write_report("none", data="neither", out="out"),
     "build_leaderboard": lambda: gyrus.build_leaderboard("none", "out", data="neither"),
     "write_leaderboard_page": lambda: leaderboard.write_leaderboard_page("none", data="neither", out="out"),
+    "Split.load": lambda: gyrus.Split.load("none"),
+    "split_dataset": lambda: gyrus.split_dataset("none", "out"),
+    "train_run": lambda: gyrus.train_run("none", "neither", CONFIG, "out"),
+    "train_folds": lambda: gyrus.train_folds("none", "neither, none", CONFIG, "out"),
+    "predict_run": lambda: gyrus.predict_run("none", data="neither", out="out"),
+    "predict_files": lambda: gyrus.predict_files("gyrus-base", "none", save="out"),
+    "predict_files save": lambda: gyrus.predict_files("gyrus-base", "none", save="file"),
+    "explain_run": lambda: gyrus.explain_run("none", data="neither", out="out"),
+    "explain_files": lambda: gyrus.explain_files("gyrus-base", "none", "out"),
+    "evaluate_run": lambda: gyrus.evaluate_run("none", data="neither", out="out"),
+    "run_study": lambda: gyrus.run_study(Path("none.yaml"), "none", "out"),
+    "run_study data": lambda: gyrus.run_study("cam-attention", "none", "out"),
     "run_demo": lambda: gyrus.run_demo("file/out"),
     "make_phantom": lambda: gyrus.make_phantom("file"),
 }
@@ -150,6 +152,29 @@ class TestText:
         assert [p.parent for p in drawings.save_drawings(model, exported.discs.records[:2], said, "drawn")] == [
             Path("drawn")
         ] * 2
+
+    def test_names_models_of_any_engine_and_files_to_classify(self, here: Path, exported: Exports) -> None:
+        file = exported.discs.records[0].path
+        given = [exported.model, str(exported.model), exported.onnx, str(exported.onnx)]
+        said = [gyrus.predict_files(model, path) for model in given for path in (file, str(file), [str(file)])]
+        assert len({one.files for one in said}) == len({one.rows()[0]["predicted"] for one in said}) == 1
+        gyrus.predict_files(str(exported.model), str(file), save="drawn")
+        assert (here / "drawn" / "run.json").is_file()
+        gyrus.explain_files(str(exported.model), str(file), "maps", methods=("cam",))
+        assert gyrus.Maps.load("maps").ids == said[0].ids
+
+    def test_names_splits_and_runs(self, here: Path) -> None:
+        for label in ("glioma", "pituitary"):
+            pictured(here / "set" / label, 4)
+        (made,) = gyrus.split_dataset("set", "split.json", fractions=(0.5, 0.25, 0.25), group="record-wise")
+        made.save("again.json")
+        assert gyrus.Split.load("again.json") == gyrus.Split.load(Path("split.json")) == made
+        config = make_config(model="small_cnn", size=32, epochs=1, channels=1, precision="fp32", device="cpu")
+        gyrus.train_run("set", "split.json", config, "run")
+        gyrus.predict_run("run")
+        gyrus.explain_run("run", methods=("gradcam",))
+        assert gyrus.evaluate_run("run", data="set")["part"] == "test"
+        assert gyrus.write_report("run") == Path("run/report.html")
 
     def test_names_predictions_and_maps(self, here: Path, exported: Exports) -> None:
         said = gyrus.predict(gyrus.load_model(exported.model), exported.discs.records[:2])

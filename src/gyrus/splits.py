@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gyrus.artifacts import read_json, refuse_existing, write_json
 from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
 from gyrus.groups import Grouping, Groups, group_slices, identical_files, no_copies_cross, with_patients_whole
 from gyrus.loading import Progress
+from gyrus.paths import PathLike
 from gyrus.records import Dataset, Record
 
 PARTS = ("train", "val", "test")
@@ -110,12 +109,13 @@ class Split:
         if not self.leaks:
             self._refuse_identical(dataset)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: PathLike) -> None:
         """Write the split as JSON.
 
         Raises:
             InputError: the file already exists.
         """
+        path = Path(path)
         refuse_existing(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"schema": SCHEMA, "statement": self.statement, **self.to_dict()})
@@ -130,13 +130,13 @@ class Split:
         }
 
     @classmethod
-    def load(cls, path: Path) -> Split:
+    def load(cls, path: PathLike) -> Split:
         """Read a split and make sure again that no group is in two parts.
 
         Raises:
             InputError: the file is missing, is no split, or its parts share a record or a group.
         """
-        value = read_json(path, "a split made by `gyrus split`")
+        value = read_json(Path(path), "a split made by `gyrus split`")
         try:
             if value["schema"] != SCHEMA:
                 raise InputError(f"its schema is {value['schema']!r}, not {SCHEMA!r}: make a new split")
@@ -289,8 +289,8 @@ def official(
 
 
 def split_dataset(
-    data: Path,
-    out: Path,
+    data: PathLike,
+    out: PathLike,
     *,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
     folds: int | None = None,
@@ -316,21 +316,20 @@ def split_dataset(
     Raises:
         InputError: ``out`` exists, or as :func:`holdout`.
     """
+    out = Path(out)
     refuse_existing(out)
     if folds is not None and as_published:
         raise InputError("an official split has no folds: leave --folds or --official out")
     if folds is None and not val_fold:
         raise InputError("--no-val is about folds: name their number with --folds, or say --fractions 0.8 0 0.2")
     dataset = open_dataset(data)
+    how: dict[str, Any] = {"grouping": group, "seed": seed, "progress": progress}
     if folds is not None:
-        made = kfold(dataset, folds, val_fold=val_fold, grouping=group, seed=seed, progress=progress)
+        made = kfold(dataset, folds, val_fold=val_fold, **how)
         for i, split in enumerate(made, start=1):
             split.save(out / f"fold-{i}.json")
         return made
-    if as_published:
-        one = official(dataset, grouping=group, seed=seed, progress=progress)
-    else:
-        one = holdout(dataset, fractions, grouping=group, seed=seed, progress=progress)
+    one = official(dataset, **how) if as_published else holdout(dataset, fractions, **how)
     one.save(out)
     return (one,)
 
@@ -383,9 +382,9 @@ def _folds(dataset: Dataset, n: int, groups: Groups, seed: int) -> list[list[Rec
             "use coarser fractions or fewer folds"
         )
     if wise:
-        cuts = StratifiedKFold(n, shuffle=True, random_state=seed).split(np.zeros(len(records)), labels)
+        cuts = StratifiedKFold(n, shuffle=True, random_state=seed).split(labels, labels)
     else:
-        cuts = StratifiedGroupKFold(n, shuffle=True, random_state=seed).split(np.zeros(len(records)), labels, names)
+        cuts = StratifiedGroupKFold(n, shuffle=True, random_state=seed).split(labels, labels, names)
     return [[records[i] for i in held] for _, held in cuts]
 
 

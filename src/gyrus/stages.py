@@ -19,6 +19,7 @@ from gyrus.inference import predict
 from gyrus.loading import Progress
 from gyrus.maps import Maps
 from gyrus.models import Classifier, load_model
+from gyrus.paths import PathLike, PathLikes, all_paths, maybe_path
 from gyrus.predictions import Predictions, joined
 from gyrus.rundata import joint_statement, open_folds, open_run_data
 from gyrus.splits import Split
@@ -26,10 +27,10 @@ from gyrus.training import EPOCHS, SPLIT, TrainConfig, fit, read_recipe
 
 
 def train_run(
-    data: Path,
-    split: Path,
+    data: PathLike,
+    split: PathLike,
     config: TrainConfig,
-    out: Path,
+    out: PathLike,
     *,
     resume: bool = False,
     progress: Progress | None = None,
@@ -43,14 +44,14 @@ def train_run(
         InputError: as :func:`fit`.
     """
     fit(open_dataset(data), Split.load(split), config, out, resume=resume, progress=progress)
-    return _finished(out)
+    return _finished(Path(out))
 
 
 def train_folds(
-    data: Path,
-    splits: Path,
+    data: PathLike,
+    splits: PathLike,
     config: TrainConfig,
-    out: Path,
+    out: PathLike,
     *,
     resume: bool = False,
     progress: Progress | None = None,
@@ -72,6 +73,7 @@ def train_folds(
     Raises:
         InputError: no split in the folder, or as :func:`fit`.
     """
+    splits, out = Path(splits), Path(out)
     files = sorted(splits.glob("*.json"), key=lambda p: (len(p.name), p.name))
     if not files:
         raise InputError(f"{splits} holds no split: make them with `gyrus split --folds`")
@@ -120,11 +122,11 @@ def _epochs(run: Path) -> list[dict[str, float]]:
 
 
 def predict_run(
-    run: Path,
+    run: PathLike,
     *,
-    data: Path | None = None,
+    data: PathLike | None = None,
     part: str = "test",
-    out: Path | None = None,
+    out: PathLike | None = None,
     keep_going: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
@@ -144,6 +146,7 @@ def predict_run(
     Raises:
         InputError: the run is unfinished, the data has changed or cannot be read, ``out`` exists.
     """
+    run, data, out = Path(run), maybe_path(data), maybe_path(out)
     folds = open_folds(run, data)
     statement = joint_statement([fold.split for fold in folds])
     models = [load_model(fold.run, device=pick_device(device)) for fold in folds]
@@ -159,14 +162,14 @@ def predict_run(
 
 
 def predict_files(
-    model: Path | Classifier,
-    paths: Sequence[Path],
+    model: PathLike | Classifier,
+    paths: PathLikes,
     *,
     plane: str | None = None,
     slices: Slices = "all",
     keep_going: bool = False,
     engine: str | None = None,
-    save: Path | None = None,
+    save: PathLike | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Predictions:
@@ -175,7 +178,7 @@ def predict_files(
     Args:
         model: a model, its folder, the run that trained it, the folder it was exported to, or "gyrus-base", the model
             in the package.
-        paths: what to classify; labels and patients are taken along from datasets.
+        paths: what to classify, one or several; labels and patients are taken along from datasets.
         plane: of the slices of volumes; by default as acquired.
         slices: which ones of each volume: "all", "middle", or indices from 0.
         keep_going: give an unreadable file a row that says why, instead of raising.
@@ -189,6 +192,9 @@ def predict_files(
             for this engine, or ``save`` exists.
         MissingExtraError: the engine is not installed.
     """
+    paths, save = all_paths(paths), maybe_path(save)
+    if not isinstance(model, Classifier):
+        model = Path(model)
     if save is not None:
         refuse_existing(save, "--save")
     if isinstance(model, Path) and choose_engine(model, engine) != "torch":
@@ -206,13 +212,13 @@ def predict_files(
 
 
 def explain_run(
-    run: Path,
+    run: PathLike,
     *,
-    data: Path | None = None,
+    data: PathLike | None = None,
     part: str = "test",
     methods: Sequence[str] = DEFAULT_METHODS,
     layers: Sequence[str] | None = None,
-    out: Path | None = None,
+    out: PathLike | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Maps:
@@ -231,6 +237,7 @@ def explain_run(
     Raises:
         InputError: as :func:`predict_run` and :func:`gyrus.explain_records`.
     """
+    run, out = Path(run), maybe_path(out)
     dataset, split = open_run_data(run, data)
     model = load_model(run, device=pick_device(device))
     arguments = {"part": part, "methods": list(methods), "layers": layers}
@@ -243,9 +250,9 @@ def explain_run(
 
 
 def explain_files(
-    model: Path,
-    paths: Sequence[Path],
-    out: Path,
+    model: PathLike,
+    paths: PathLikes,
+    out: PathLike,
     *,
     methods: Sequence[str] = DEFAULT_METHODS,
     layers: Sequence[str] | None = None,
@@ -258,7 +265,7 @@ def explain_files(
 
     Args:
         model: its folder, or the run that trained it.
-        paths: what to explain; where every slice carries a label, the true class is explained too.
+        paths: what to explain, one or several; where every slice carries a label, the true class is explained too.
         out: the folder to write.
         methods: names from :func:`gyrus.list_methods`.
         layers: module names; by default the last feature map.
@@ -270,6 +277,7 @@ def explain_files(
     Raises:
         InputError: as :func:`predict_files` and :func:`gyrus.explain_records`.
     """
+    paths, out = all_paths(paths), Path(out)
     records = records_in(paths, plane, slices)
     loaded = load_model(model, device=pick_device(device))
     arguments = {"methods": list(methods), "layers": layers, "paths": [str(p) for p in paths]}

@@ -19,6 +19,7 @@ from gyrus.evaluate.ranking import PERCENTILES
 from gyrus.intervals import Bootstrap
 from gyrus.loading import Progress, load_slices
 from gyrus.maps import Maps
+from gyrus.paths import PathLike, maybe_path
 from gyrus.predictions import Predictions
 from gyrus.preprocess import Preprocess
 from gyrus.probes import corner_floor
@@ -30,7 +31,12 @@ SCORES, PER_SLICE = "scores.json", "localization.csv"
 
 
 def evaluate_run(
-    run: Path, *, data: Path | None = None, out: Path | None = None, seed: int = 0, progress: Progress | None = None
+    run: PathLike,
+    *,
+    data: PathLike | None = None,
+    out: PathLike | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score the predictions and maps of a run and write ``scores.json`` and ``localization.csv``.
 
@@ -49,6 +55,7 @@ def evaluate_run(
     Raises:
         InputError: an unfinished or missing stage, data other than the run's, an existing ``out``.
     """
+    run, data, out = Path(run), maybe_path(data), maybe_path(out)
     folds = open_folds(run, data)
     manifest = read_manifest(folds[0].run)
     predicted = read_manifest(run / "predict")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from gyrus.baselines import BASELINES
 from gyrus.errors import InputError
 from gyrus.explain.methods import METHODS
+from gyrus.paths import PathLike
 from gyrus.studies.plans import (
     Analysis,
     Board,
@@ -235,12 +236,13 @@ def list_studies() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in HERE.glob("*.yaml")))
 
 
-def find_study(name: str) -> Recipe:
+def find_study(name: PathLike) -> Recipe:
     """Return a study by its name, or by the path of its YAML file.
 
     Raises:
         InputError: there is none of that name, or the file cannot be used.
     """
+    name = str(name)
     if name.endswith((".yaml", ".yml")):
         return load_recipe(Path(name))
     known = list_studies()

@@ -13,6 +13,7 @@ from gyrus.devices import pick_device
 from gyrus.errors import InputError
 from gyrus.loading import Progress
 from gyrus.models.registry import BACKBONES
+from gyrus.paths import PathLike, PathLikes, all_paths
 from gyrus.studies.analyses import Analyses
 from gyrus.studies.figures import Drawn, Painter
 from gyrus.studies.lab import Datasets, find_roots
@@ -27,9 +28,9 @@ STUDY, PAGE, MARK = "study.json", "study.html", "recipe.json"
 
 
 def run_study(
-    name: str,
-    data: Sequence[str],
-    out: Path,
+    name: PathLike,
+    data: PathLikes,
+    out: PathLike,
     *,
     scale: str = FULL,
     only: str | None = None,
@@ -44,7 +45,7 @@ def run_study(
 
     Args:
         name: of a study gyrus ships, or the path of a recipe.
-        data: where its datasets are; see :func:`gyrus.studies.lab.find_roots`.
+        data: where its datasets are, one place or several; see :func:`gyrus.studies.lab.find_roots`.
         out: the study's folder; one of an earlier run is continued.
         scale: "full", or one of the recipe's smaller versions.
         only: one step, with whatever it needs, in place of all.
@@ -59,13 +60,14 @@ def run_study(
         InputError: no such study, scale or step; data that is not there; a recipe or slice that cannot be used.
     """
     started = time.time()
+    given, out = [str(path) for path in all_paths(data)], Path(out)
     recipe = find_study(name)
     smaller = recipe.scale(scale)
     if only is not None and only not in recipe.steps:
         raise InputError(f"{recipe.name} has no step {only!r}{nearest(only, recipe.steps)}: see `gyrus study show`")
     _require_known(recipe, scale, weights or {})
     pick_device(device)
-    roots = find_roots(recipe, tuple(data))
+    roots = find_roots(recipe, tuple(given))
     for root in roots.values():
         find_reader(root)  # so that what is no dataset is refused before anything is written
     _claim(out, recipe, scale)
@@ -91,12 +93,12 @@ def run_study(
     write_json(out / STUDY, value)
     write_study_page(out / PAGE, value, drawn, out / "figures")
     write_manifest(
-        out, "study", started=started, arguments={"study": recipe.name, "scale": scale, "data": list(data)}, facts={}
+        out, "study", started=started, arguments={"study": recipe.name, "scale": scale, "data": given}, facts={}
     )
     return value
 
 
-def show_study(name: str) -> dict[str, Any]:
+def show_study(name: PathLike) -> dict[str, Any]:
     """Return a study's recipe as plain values, with its steps.
 
     Raises:
