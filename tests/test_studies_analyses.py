@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from gyrus.evaluate.ceilings import area_ceiling
 from gyrus.evaluate.ranking import score_map
 from gyrus.explain import explain_records
 from gyrus.inference import predict
-from gyrus.models import load_model
-from gyrus.preprocess import frame_of
-from gyrus.records import Dataset
+from gyrus.models import create_model, load_model
+from gyrus.preprocess import Preprocess, frame_of
+from gyrus.records import Dataset, Record
 from gyrus.studies.analyses import Analyses, by_plane, compare
+from gyrus.studies.joint import multiply
 from gyrus.studies.plans import Maps
 from gyrus.studies.trainings import softmax
 
@@ -347,6 +348,29 @@ class TestJoint:
         assert len(found.facts["chosen"]) == 2
         assert first.facts["slices"] == first.values["map:iou"].n == 9
         assert 9 < found.facts["slices"] == found.values["map:iou"].n <= 18
+
+    def test_no_exam_of_a_patient_it_chooses_on_is_in_the_prior(
+        self, phantom: Dataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        outlined = [r for r in phantom if r.mask is not None]
+        names = {
+            p: f"MR{1000 + i // 2}{'B' * (i % 2)}" for i, p in enumerate(sorted({str(r.patient) for r in outlined}))
+        }
+        training = [replace(r, patient=names[str(r.patient)]) for r in outlined]
+        learned = training[int(np.random.default_rng(0).permutation(len(training))[0])]
+        person = str(learned.patient).rstrip("B")
+        assert len({r.patient for r in training if str(r.patient).rstrip("B") == person}) == 2
+        given: list[Record] = []
+
+        def stop(records: Sequence[Record], _spec: Preprocess) -> None:
+            given.extend(records)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("gyrus.studies.joint.class_priors", stop)
+        model = create_model("small_cnn", phantom.classes, preprocess=Preprocess(size=32, mean=(0.5,), std=(0.5,)))
+        with pytest.raises(KeyboardInterrupt):
+            multiply(model, training, training, method="cam", layers="last", rule="intensity*prior", learn=1)
+        assert {str(r.patient).rstrip("B") for r in given} == {n.rstrip("B") for n in names.values()} - {person}
 
     def test_a_rule_that_is_none_is_refused_at_once(self, make: Callable[..., Analyses]) -> None:
         with pytest.raises(ValueError, match=r"analyses\.joint names 'intensit', which is not there \(did you mean"):

@@ -16,6 +16,7 @@ from gyrus.errors import InputError
 from gyrus.evaluate.localization import class_priors
 from gyrus.evaluate.ranking import Ranking, pointing, undefined_because
 from gyrus.explain.engine import Explainer
+from gyrus.groups import with_patients_whole
 from gyrus.loading import THREADS, Progress, batches
 from gyrus.models import Classifier
 from gyrus.preprocess import frame_of
@@ -81,10 +82,9 @@ def multiply(
         raise InputError(f"there is no rule {rule!r}: choose of {', '.join(BASELINES)}")
     order = np.random.default_rng(seed).permutation(len(training))
     learned = [training[int(i)] for i in order[:learn]]
-    known = {r.patient if r.patient is not None else r.id for r in learned}
-    priors = class_priors(
-        [r for r in training if (r.patient if r.patient is not None else r.id) not in known], model.spec.preprocess
-    )
+    whose = with_patients_whole(training, {r.id: r.id for r in training})
+    known = {whose[r.id] for r in learned}
+    priors = class_priors([r for r in training if whose[r.id] not in known], model.spec.preprocess)
     asked = _Asked(model, method, layers, rule, priors, progress)
     # Of a map's positive part the median is 0 nearly always, and a fraction of the prominence one of the maximum.
     tried = [cut for cut in candidates() if cut.rule != "prominence"]
