@@ -47,8 +47,8 @@ def _every_verb(
     """Brain-tumour MRI classification whose explanations are measured. Research software, not a medical device."""
 
 
-# Typer carries a copy of click and names of its usage errors this one alone. Meant is the base of all of them, which has
-# whatever is read of one here.
+# Typer carries a copy of click and names of its usage errors this one alone. Meant is the base of all of them, which
+# has whatever is read of one here.
 UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 
 
