@@ -253,6 +253,17 @@ class TestInterruption:
         build_leaderboard(trained, out, settings=SMALL, device="cpu", resume=True)
         assert (out / "leaderboard.json").read_text() == (board / "leaderboard.json").read_text()
 
+    def test_one_worker_or_two_come_to_the_same_scores(
+        self, trained: Path, scores: Scores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("gyrus.leaderboard.run.workers_for", lambda device: 1)
+        build_leaderboard(trained, tmp_path / "board", settings=SMALL, device="cpu")
+        other = Scores(tmp_path / "board/slices.parquet")
+        assert other.ids == scores.ids
+        assert other.entries == scores.entries
+        for column in COLUMNS:  # but for the last digits, as sums are dealt out among cores in another way
+            np.testing.assert_allclose(other.numbers(column), scores.numbers(column), rtol=0, atol=0.01)
+
     def test_a_taken_folder_is_refused(self, trained: Path, board: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="finished leaderboard"):
             build_leaderboard(trained, board, settings=SMALL)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from gyrus.leaderboard.settings import Settings
 from gyrus.leaderboard.sources import Source, draw_sample, find_sources, statement
 from gyrus.leaderboard.store import Scores, join_parts, write_part
 from gyrus.leaderboard.summary import summarise
+from gyrus.leaderboard.workers import side_by_side, workers_for
 from gyrus.loading import Progress, batches
 from gyrus.models import load_model
 from gyrus.paths import PathLike, maybe_path
@@ -102,6 +106,16 @@ def build_leaderboard(
     return value
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chunk:
+    """A batch: whose, whether of the sample, which slices, and where their scores lie."""
+
+    source: Source
+    sampled: bool
+    records: Sequence[Record]
+    path: Path
+
+
 @dataclass(frozen=True, eq=False)
 class _Board:
     """A leaderboard on its way."""
@@ -132,24 +146,24 @@ class _Board:
         else:
             learned = learn_thresholds(source, model, priors, self.settings, self.progress)
             write_json(file, to_plain(learned))
-        contest = Contest.prepare(source, model, self.settings, priors, learned)
-        done = sum(len(records) for s, _, records, path in self._chunks() if path.is_file())
+        models = [model, *(copy.deepcopy(model) for _ in range(1, workers_for(self.device)))]
+        contests = [Contest.prepare(source, m, self.settings, priors, learned) for m in models]
+        todo = [c for c in self._chunks() if c.source is source and not c.path.is_file()]
+        done = sum(len(c.records) for c in self._chunks() if c.path.is_file())
         total = sum(len(s.tested) for s in self.sources)
-        for owner, sampled, records, path in self._chunks():
-            if owner is source and not path.is_file():
-                for batch in batches(records, model.spec.preprocess, len(records)):
-                    write_part(path, contest.rows(batch, sampled=sampled))
-                done += len(records)
+        with closing(side_by_side([partial(_score, contest) for contest in contests], todo)) as results:
+            for scored in results:
+                done += scored
                 if self.progress:
                     self.progress("scoring maps", done, total)
         return learned
 
     def files(self) -> list[Path]:
         """Return every part's file, in order."""
-        return [path for _, _, _, path in self._chunks()]
+        return [c.path for c in self._chunks()]
 
-    def _chunks(self) -> Iterator[tuple[Source, bool, Sequence[Record], Path]]:
-        """Yield the batches: whose, whether of the sample, which slices, and where their scores lie."""
+    def _chunks(self) -> Iterator[_Chunk]:
+        """Yield the batches, of each source those of the sample first: they take longest."""
         sample = draw_sample(self.sources, self.settings.sample, self.settings.seed)
         for source in self.sources:
             for sampled in (True, False):
@@ -157,7 +171,14 @@ class _Board:
                 size = BATCH[sampled]
                 for start in range(0, len(records), size):
                     name = f"{source.name}-{'sample' if sampled else 'rest'}-{start:06d}.parquet"
-                    yield source, sampled, records[start : start + size], self.out / PARTS / name
+                    yield _Chunk(source, sampled, records[start : start + size], self.out / PARTS / name)
+
+
+def _score(contest: Contest, chunk: _Chunk) -> int:
+    """Write the scores of a batch, and return of how many slices."""
+    for batch in batches(chunk.records, contest.model.spec.preprocess, len(chunk.records)):
+        write_part(chunk.path, contest.rows(batch, sampled=chunk.sampled))
+    return len(chunk.records)
 
 
 def _identity(source: Source) -> dict[str, str]:
