@@ -117,6 +117,7 @@ class TestUsage:
             ("split somewhere --out x --seed -1", "--seed"),
             ("split somewhere --out x --fractions 0.5 0.5", "--fractions"),
             ("split somewhere --out x --fractions a b c", "--fractions"),
+            ("split somewhere --fractions 0.7 0.3 --out x", "--fractions"),
             ("train somewhere --split s --out x --epochs 2.5", "--epochs"),
             ("predict", "--model"),
             ("demo --patients 3", "--patients"),
@@ -129,6 +130,7 @@ class TestUsage:
         sentence = gyrus(*line.split()).refusal()
         assert names in sentence
         assert re.search(r": see `gyrus[a-z ]* --help`$", sentence)
+        assert ("it takes 3 values" in sentence) == (names == "--fractions" and "requires" not in sentence)
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize(

@@ -74,9 +74,12 @@ def main() -> None:
 
 def _usage(error: typer.BadParameter) -> str:
     """Return a usage error as one sentence that names the help; nothing where the help itself was the answer."""
-    said = " ".join(error.format_message().split())
+    said = " ".join(error.format_message().split()).rstrip(".")
+    values = getattr(getattr(error, "param", None), "nargs", 1)
+    if said and values > 1:  # one too few takes the name of the next option for a value
+        said += f"; it takes {values} values"
     command = error.ctx.command_path if error.ctx else _verb(sys.argv[1:])
-    return f"{said.rstrip('.')}: see `{command} --help`" if said else ""
+    return f"{said}: see `{command} --help`" if said else ""
 
 
 def _verb(words: list[str]) -> str:

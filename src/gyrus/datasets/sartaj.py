@@ -19,8 +19,8 @@ INFO = DatasetInfo(
     licence="MIT (as listed)",
     classes=("glioma", "meningioma", "no_tumor", "pituitary"),
     faults=(
-        "251 of the 394 Testing images are pixel-identical to Training images, among them all 105 no_tumor ones.",
-        "A learning-free 1-nearest-neighbour scores 79.9 % on the official test and 44.3 % on its 140 clean images.",
+        "251 of the 394 Testing images repeat Training images, 248 pixel for pixel, among them all 105 no_tumor ones.",
+        "A learning-free 1-nearest-neighbour scores 79.9 % on the official test, 44.3 % on the 140 that resemble none.",
         "77 % of Training are slices of the Cheng dataset, so the two must not be trained and tested on each other.",
         "14 images labelled pituitary are copies of Cheng meningiomas.",
         "82 of the 253 navoneel images repeat images of this dataset.",
