@@ -194,6 +194,14 @@ class TestTraining:
             fit(dataset, Split.load(tiny_split), config, tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
+    def test_the_model_in_the_package_is_refused_for_whom_it_knows(
+        self, dataset: Dataset, tiny_split: Path, tmp_path: Path
+    ) -> None:
+        config = make_config(**RECIPE, guide="gyrus-base")
+        with pytest.raises(InputError, match="guide gyrus-base learned from every person of its data"):
+            fit(dataset, Split.load(tiny_split), config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
     def test_what_needs_outlines_of_the_data_is_refused(self, tmp_path: Path) -> None:
         for fields in ({"erase": 0.1}, {"canonical": True, "augment": {"peel": 0.1}}):
             with pytest.raises(InputError, match="with guide mask"):

@@ -18,6 +18,7 @@ from gyrus.loading import Progress, load_slices
 from gyrus.models import Classifier, load_model
 from gyrus.preprocess import Preprocess
 from gyrus.records import Record
+from gyrus.shipped import list_shipped
 from gyrus.thresholds import LARGEST, find_threshold
 from gyrus.trainconfig import GUIDES, TrainConfig
 
@@ -40,6 +41,11 @@ def find_teacher(config: TrainConfig, classes: Sequence[str]) -> Classifier | No
     """
     if config.teacher is None:
         return None
+    if not config.teacher.exists() and config.guide in list_shipped():
+        raise InputError(
+            f"guide {config.guide} learned from every person of its data, so those that a split holds back may not be "
+            "new to what it guides: train a model on this split, and name its run"
+        )
     if not config.teacher.is_dir():
         raise InputError(f"guide {config.guide!r} is neither {' nor '.join(GUIDES)}, nor a trained model: correct it")
     teacher = load_model(config.teacher, device=pick_device(config.device))
