@@ -17,7 +17,7 @@ from gyrus.duplicates import find_copies
 from gyrus.duplicates.chains import Link, cut_chains
 from gyrus.duplicates.clusters import Copies, connected
 from gyrus.duplicates.search import EXACT, candidates
-from gyrus.duplicates.sketch import BLACK, FEATURES, THUMB, WHITE, Sketch, _ends, mirrored, sketch
+from gyrus.duplicates.sketch import BLACK, FEATURES, THUMB, WHITE, Sketch, _ends, leaning_left, mirrored, sketch
 from gyrus.duplicates.turns import Turn, nearest
 from gyrus.duplicates.verify import SIMILAR, compare, similarity
 from gyrus.records import Record
@@ -89,6 +89,20 @@ class TestSketch:
         assert to_nearest(mirrored(here.descriptors), there.descriptors) < 10
         assert to_nearest(here.descriptors, there.descriptors) > 100
         np.testing.assert_array_equal(mirrored(mirrored(here.descriptors)), here.descriptors)
+
+    def test_a_feature_and_its_mirror_image_lean_to_one_side(self, slices: list[Floats]) -> None:
+        """By hand: a gradient at 90 degrees from the axis, anticlockwise, points left of it."""
+        left = np.zeros((1, 128), dtype=np.uint8)
+        left[0, 2] = 9
+        for descriptors, changed in ((left, False), (mirrored(left), True)):
+            found, flipped = leaning_left(descriptors)
+            np.testing.assert_array_equal(found, left)
+            assert flipped.tolist() == [changed]
+        made = np.concatenate([sketch(p).descriptors for p in slices])
+        here, there = leaning_left(made), leaning_left(mirrored(made))
+        np.testing.assert_array_equal(here[0], there[0])
+        np.testing.assert_array_equal(here[1], ~there[1])
+        assert 0.3 < here[1].mean() < 0.7
 
 
 class TestCandidates:

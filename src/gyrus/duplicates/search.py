@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gyrus.duplicates.sketch import Sketch, mirrored
+from gyrus.duplicates.sketch import Sketch, leaning_left
 from gyrus.duplicates.turns import Turn
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _LARGER = 1.67  # how much larger one thumbnail may show a feature; a crop of 10
 _LISTS, _VISITED = 2.0, 3  # inverted lists per square root of the features, and how many are searched
 _PER_LIST, _ROUNDS = 40, 8  # features per list that the lists are learnt from, and rounds of k-means
 _KEPT = 64  # principal components of a descriptor's 128 entries that are compared
-_AT_ONCE = 256  # slices
+_AT_ONCE = 8_192  # features
 _TOLERANCE = 2.0  # thumbnail pixels between where a feature lies and where the others say
 _UNIT = 50.0  # weight, in pixels squared, of the belief that copies are equally large
 
@@ -50,9 +50,10 @@ class Candidate:
 def candidates(sketches: Sequence[Sketch], progress: Progress | None = None) -> list[Candidate]:
     """Return the pairs worth comparing, each way of laying them being one candidate, in a fixed order.
 
-    Every feature, and its mirror image, is looked up among all features (faiss; the cost grows as N^1.5 with a small
-    constant, and below :data:`EXACT` features as N^2 with a smaller one). What is found agrees where orientations
-    differ by the same quarter turns; a map with a scale and a shift along each axis is fitted to those that agree.
+    Every feature is looked up among all features (faiss; the cost grows as N^1.5 with a small constant, and below
+    :data:`EXACT` features as N^2 with a smaller one), each mirrored if it leans to the right, so that a feature and its
+    mirror image are looked up as one. What is found agrees where orientations differ by the same quarter turns; a map
+    with a scale and a shift along each axis is fitted to those that agree.
     """
     if not sum(len(s.descriptors) for s in sketches):
         return []
@@ -66,29 +67,27 @@ def _matches(
     sketches: Sequence[Sketch], owner: NDArray[np.int64], points: NDArray[np.float32], progress: Progress | None
 ) -> Iterator[NDArray[np.int64]]:
     """Yield (m, 3): a feature, one that looks the same in a later slice, and whether one must be mirrored for it."""
-    index = _index(sketches)
-    start = 0
-    for at in range(0, len(sketches), _AT_ONCE):
-        descriptors = np.concatenate([s.descriptors for s in sketches[at : at + _AT_ONCE]])
-        asked = np.repeat(np.arange(start, start + len(descriptors)), NEIGHBOURS)
-        start += len(descriptors)
-        for flip in (0, 1):
-            query = mirrored(descriptors) if flip else descriptors
-            found = index.search(query.astype(np.float32), NEIGHBOURS)[1].ravel() if len(query) else asked
-            first, second = np.minimum(asked, found), np.maximum(asked, found)
-            likely = (first >= 0) & (owner[first] != owner[second])
-            first, second = first[likely], second[likely]
-            alike = _laid_alike(points[first], points[second], bool(flip))
-            yield np.stack([first[alike], second[alike], np.full(alike.sum(), flip)], axis=1)
+    descriptors, flipped = leaning_left(np.concatenate([s.descriptors for s in sketches]))
+    index = _index(descriptors)
+    for at in range(0, len(descriptors), _AT_ONCE):
+        query = descriptors[at : at + _AT_ONCE]
+        asked = np.repeat(np.arange(at, at + len(query)), NEIGHBOURS)
+        found = index.search(query.astype(np.float32), NEIGHBOURS)[1].ravel()
+        first, second = np.minimum(asked, found), np.maximum(asked, found)
+        likely = (first >= 0) & (owner[first] != owner[second])
+        first, second = first[likely], second[likely]
+        flip = flipped[first] != flipped[second]
+        alike = _laid_alike(points[first], points[second], flip)
+        yield np.stack([first[alike], second[alike], flip[alike]], axis=1)
         if progress:
-            progress("searching", min(at + _AT_ONCE, len(sketches)), len(sketches))
+            progress("searching", int(owner[at + len(query) - 1]) + 1, len(sketches))
 
 
-def _index(sketches: Sequence[Sketch]) -> Any:
+def _index(descriptors: NDArray[np.uint8]) -> Any:
     """Return a faiss index of all features, whose rows are numbered as they come."""
     import faiss
 
-    total = sum(len(s.descriptors) for s in sketches)
+    total = len(descriptors)
     if total <= EXACT:
         index: Any = faiss.IndexScalarQuantizer(128, faiss.ScalarQuantizer.QT_8bit_direct)  # bytes as they are
     else:
@@ -98,23 +97,21 @@ def _index(sketches: Sequence[Sketch]) -> Any:
         )
         inverted.nprobe, inverted.cp.niter = _VISITED, _ROUNDS
         index = faiss.IndexPreTransform(faiss.PCAMatrix(128, _KEPT), inverted)
-        everything = np.concatenate([s.descriptors for s in sketches])
         step = max(1, total // (_PER_LIST * lists))
-        index.train(everything[::step].astype(np.float32))
-    for at in range(0, len(sketches), _AT_ONCE):
-        part = np.concatenate([s.descriptors for s in sketches[at : at + _AT_ONCE]])
-        index.add(part.astype(np.float32))
+        index.train(descriptors[::step].astype(np.float32))
+    for at in range(0, total, _AT_ONCE):
+        index.add(descriptors[at : at + _AT_ONCE].astype(np.float32))
     return index
 
 
-def _laid_alike(one: NDArray[np.float32], other: NDArray[np.float32], flip: bool) -> NDArray[np.bool_]:
+def _laid_alike(one: NDArray[np.float32], other: NDArray[np.float32], flip: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which matches, (m, 4) each, differ by nearly a quarter turn and not much in size."""
     off = _angle(one, other, flip) % 90
     larger = other[:, 2] / one[:, 2]
     return np.asarray((np.minimum(off, 90 - off) < _TILT) & (larger < _LARGER) & (larger > 1 / _LARGER))
 
 
-def _angle(one: NDArray[np.float32], other: NDArray[np.float32], flip: NDArray[np.bool_] | bool) -> NDArray[Any]:
+def _angle(one: NDArray[np.float32], other: NDArray[np.float32], flip: NDArray[np.bool_]) -> NDArray[Any]:
     """Return by how many degrees, anticlockwise, ``other`` must be turned to lie like ``one``, after mirroring."""
     return np.asarray(np.where(flip, 180 - other[:, 3], other[:, 3]) - one[:, 3])
 

@@ -20,7 +20,7 @@ _BLUR, _WINDOW = 1.3, 1.5  # standard deviations in thumbnail pixels
 _GRAIN = 0.25  # variance that a pixel as wide as 1 adds to a blur: a twelfth by averaging, a sixth by interpolation
 _EDGE = 2  # thumbnail pixels along each edge of a picture that are not compared
 _FAINT = 1e-3  # variance, white being 1, at which a window counts half
-_STEPS, _STILL = 30, 1e-3
+_STEPS, _STILL = 15, 1e-3
 
 Floats = NDArray[np.float32]
 
