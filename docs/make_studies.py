@@ -86,10 +86,10 @@ Three epochs on 800 slices do not bring the network to where the study had it (t
 {adam-own:train_accuracy} against 0.996), so its memory of single slices is smaller and so is what it loses: the
 random split overstates the accuracy by {gap:difference}. What transfers does so poorly: trained on Sartaj,
 {transfer-honest:recall:tumor} of the tumours in navoneel are found, and the balanced accuracy on pictures that Sartaj
-does not hold is {transfer-honest:balanced_accuracy}. Whether axial is taken for healthy: yes, by a little.
+does not hold is {transfer-honest:balanced_accuracy}. Whether axial is taken for healthy: yes.
 {planes-before:false:axial} of the axial tumours are called healthy, {planes-before:gap} more than of the others. Adam
-is ahead of SGD as claimed, by {optimizer:difference}. What enlarging the healthy class does ({enlarging:difference})
-three hold-outs of this size cannot tell.
+is ahead of SGD by {optimizer:difference}, which three seeds do not tell from nothing. What enlarging the healthy class
+does ({enlarging:difference}) three hold-outs of this size cannot tell.
 """,
 }
 """What the runs on this page say, in words; figures are put in from them."""
