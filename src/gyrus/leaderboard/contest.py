@@ -144,7 +144,7 @@ class Contest:
         self, batch: Batch, grids: Grids, sampled: bool
     ) -> Iterator[tuple[float, dict[Entry, dict[str, float]]]]:
         """Yield for each slice the share of it that is tumour, and the localization scores of each entry."""
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(min(THREADS, torch.get_num_threads())) as pool:  # the cores that are this worker's
             each = [{e: g[i] for e, g in grids.items()} for i in range(len(batch.records))]
             found = list(pool.map(self._score_slice, batch.records, each, [sampled] * len(each)))
         if sampled:

@@ -34,7 +34,7 @@ from gyrus.paths import PathLike, maybe_path
 from gyrus.records import Record
 
 SETTINGS, PARTS, TABLE, BOARD = "settings.json", "parts", "slices.parquet", "leaderboard.json"
-BATCH = {False: 32, True: 8}
+BATCH = {False: 16, True: 8}
 """Slices per file of scores; fewer of the sample, on each of which a hundred times the work is done."""
 
 
