@@ -186,7 +186,9 @@ class _Board:
     def choices(self, of: str) -> list[str]:
         """Return in words which map, or rule, was chosen, the most frequent first where models differ."""
         made = [m["chosen"][of] for m in self.value["models"] if of in m["chosen"]]
-        said = Counter(f"{_title(c)}{_at(c)}, cut at the {_cut_words(c['threshold'])}" for c in made)
+        said = Counter(
+            f"{_title(c)}{_at(c)}, cut at the {_cut_words(c['threshold'])}".replace("the 0", "0") for c in made
+        )
         return [f"{words} ({plural(n, 'model')})" if len(said) > 1 else words for words, n in said.most_common()]
 
     def origin(self, of: str) -> str:
@@ -274,11 +276,8 @@ def _column(card: Mapping[str, Any]) -> Column:
 
 def _cut_words(name: str) -> str:
     """Return a threshold for people: "99.5th percentile", "learned cut, largest part"."""
-    said = []
-    for part in name.removeprefix("learned ").split("+"):
-        rule, _, parameter = part.partition(":")
-        said.append(_CUTS.get(rule, part).format(parameter))
-    return ", ".join(said)
+    parts = [part.partition(":") for part in name.removeprefix("learned ").split("+")]
+    return ", ".join(_CUTS.get(rule, rule + colon + number).format(number) for rule, colon, number in parts)
 
 
 def _title(row: Entry) -> str:
