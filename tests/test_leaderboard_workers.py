@@ -41,8 +41,12 @@ def test_every_job_is_done_once_and_two_at_a_time() -> None:
 
 def test_one_worker_works_in_the_callers_thread_and_only_as_it_is_asked() -> None:
     done: list[int] = []
-    results = side_by_side([lambda j: done.append(j) or threading.get_ident()], [1, 2, 3])  # type: ignore[func-returns-value]
-    assert next(results) == threading.get_ident()
+
+    def worker(job: int) -> int:
+        done.append(job)
+        return threading.get_ident()
+
+    assert next(side_by_side([worker], [1, 2, 3])) == threading.get_ident()
     assert done == [1]
 
 
