@@ -187,7 +187,8 @@ class _Board:
         """Return in words which map, or rule, was chosen, the most frequent first where models differ."""
         made = [m["chosen"][of] for m in self.value["models"] if of in m["chosen"]]
         said = Counter(
-            f"{_title(c)}{_at(c)}, cut at the {_cut_words(c['threshold'])}".replace("the 0", "0") for c in made
+            f"{_title(c)}{_at(c)}, cut at the {_cut_words(c['threshold'])}".replace("cut at the 0", "cut at 0")
+            for c in made
         )
         return [f"{words} ({plural(n, 'model')})" if len(said) > 1 else words for words, n in said.most_common()]
 

@@ -48,8 +48,8 @@ def side_by_side(workers: Sequence[Callable[[_Job], _Result]], jobs: Sequence[_J
         todo.put(job)
 
     def work(worker: Callable[[_Job], _Result]) -> None:
-        torch.set_num_threads(max(1, cores // len(workers)))
         with suppress(_BrokenOff, Empty):
+            torch.set_num_threads(max(1, cores // len(workers)))
             while True:
                 job, found = todo.get_nowait(), Future[_Result]()
                 try:
