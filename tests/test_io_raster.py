@@ -377,6 +377,66 @@ def test_a_changed_byte_in_a_png_never_changes_a_pixel(tmp_path: Path, name: str
     assert seen > 0.9 * len(range(8, len(whole), 7))
 
 
+@pytest.mark.parametrize("missing", [1, 5, 60])
+def test_a_png_with_too_few_pixels_is_refused(tmp_path: Path, missing: int) -> None:
+    """Its packed pixels end as they should, only too early: Pillow shows the rest as black."""
+    rows = b"".join(b"\0" + row.tobytes() for row in np.resize(GREY, (24, 40)))
+    (tmp_path / "a.png").write_bytes(png(40, 24, rows=rows))
+    np.testing.assert_array_equal(read_raster(tmp_path / "a.png").pixels, np.resize(GREY, (24, 40)))
+    (tmp_path / "a.png").write_bytes(png(40, 24, rows=rows[:-missing]))
+    assert "do not unpack" in refused(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("kind", [b"IHDR", b"tEXt", b"IDAT", b"IEND"])
+def test_a_png_with_a_wrong_checksum_is_refused(tmp_path: Path, kind: bytes) -> None:
+    whole = png(4, 3, rows=b"".join(b"\0" + row.tobytes() for row in GREY), tail=chunk(b"tEXt", b"Title\0slice"))
+    (tmp_path / "a.png").write_bytes(whole)
+    np.testing.assert_array_equal(read_raster(tmp_path / "a.png").pixels, GREY)
+    at = whole.index(kind)
+    end = at + 4 + int.from_bytes(whole[at - 4 : at], "big")
+    (tmp_path / "a.png").write_bytes(whole[:end] + bytes([whole[end] ^ 1]) + whole[end + 1 :])
+    assert "damaged" in refused(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("size", [(40, 24), (7, 31)])
+def test_a_png_has_the_pixels_that_pillow_shows(tmp_path: Path, mode: str, size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    wide = Pillow.fromarray(noise[..., 0].astype(np.uint16) * 257)
+    picture = wide if mode == "I;16" else Pillow.fromarray(noise).convert(mode)
+    picture.save(tmp_path / "a.png")
+    shown = np.asarray(picture.convert("RGB") if mode in ("P", "RGB", "RGBA") else picture)
+    shown = shown[..., 0] if mode == "LA" else shown * np.uint8(255) if mode == "1" else shown
+    np.testing.assert_allclose(
+        read_raster(tmp_path / "a.png").pixels, luma(shown) if shown.ndim == 3 else shown, atol=1e-4
+    )
+
+
+def test_an_interlaced_png_is_put_together(tmp_path: Path) -> None:
+    """By hand, because neither Pillow nor OpenCV writes one: of each pass of Adam7 the rows, unfiltered."""
+    passes = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1))
+    picture = np.arange(11 * 13, dtype=np.uint8).reshape(11, 13)
+    rows = b"".join(
+        b"\0" + row.tobytes() for top, down, left, across in passes for row in picture[top::down, left::across]
+    )
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 13, 11, 8, 0, 0, 0, 1))
+    packed = chunk(b"IDAT", zlib.compress(rows))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + packed + chunk(b"IEND", b""))
+    np.testing.assert_array_equal(read_raster(tmp_path / "a.png").pixels, picture)
+
+
+def test_chunks_without_pixels_neither_change_any_nor_are_remarked_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = b"".join(b"\0" + row.tobytes() for row in GREY)
+    extra = {b"gAMA": struct.pack(">I", 45455), b"tRNS": b"\0\x0a", b"iCCP": b"x\0\0" + zlib.compress(bytes(200))}
+    whole = png(4, 3, rows=rows)
+    chunks = b"".join(chunk(kind, data) for kind, data in extra.items())
+    (tmp_path / "a.png").write_bytes(whole[:33] + chunks + whole[33:])
+    np.testing.assert_array_equal(read_raster(tmp_path / "a.png").pixels, GREY)
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("side", [8_001, 20_000])
 def test_a_bomb_is_refused_by_its_header(tmp_path: Path, side: int) -> None:
     # Valid to its checksums, and its pixels do unpack, so that only the size in the header can be what is refused.

@@ -19,6 +19,7 @@ from PIL import ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from gyrus.errors import InputError
+from gyrus.io import png
 from gyrus.io.checks import MAX_PIXELS, brief, check_file, check_size
 from gyrus.io.codestreams import unended
 from gyrus.io.image import VISIBLE, Image
@@ -28,7 +29,6 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 _LUMA = (np.float32(0.299), np.float32(0.587), np.float32(0.114))  # ITU-R BT.601
-_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by the header's colour type
 _GREY_MODES = ("L", "I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 _ORIENTATION, _BITS, _SAMPLES, _PHOTOMETRIC, _DESCRIPTION, _X_RES, _Y_RES = 274, 258, 277, 262, 270, 282, 283
 _FORMAT, _UNSIGNED, _SIGNED, _DEPTH = 339, 1, 2, 32997  # the last is of SGI: slices behind one directory
@@ -100,13 +100,10 @@ def read_raster(path: Path) -> Image:
     with _opened(path) as stream:
         picture = _open(stream)
         header = _header(path, picture, stream)
-        if picture.format == "JPEG":
-            picture = _unfilled(picture, stream)
-        picture.load()
-        samples = _samples(path, picture)
+        samples = png.decode(path, stream) if header.format == "PNG" else _decoded(path, picture, stream)
         if header.format != "TIFF":  # Pillow has turned a TIFF already, and nothing else
             samples = _orient(samples, header.orientation)
-        if header.bits == 16 and samples.ndim == 3:
+        if header.format == "TIFF" and header.bits == 16 and samples.ndim == 3:
             samples = _wide_colour(path, stream, header, samples)
         if header.white_is_zero and samples.dtype.kind == "u" and samples.itemsize == 2:
             samples = np.asarray(2**header.bits - 1 - samples)  # Pillow turns 1 to 8 bits round, but not these
@@ -207,8 +204,8 @@ def _header(path: Path, picture: ImageFile.ImageFile, stream: BinaryIO) -> _Head
     channels = 3 if picture.mode in ("P", "PA") else len(picture.getbands())
     bits = 1 if picture.mode == "1" else 8
     if file_format == "PNG":
-        depth, colour_type, orientation = _png_facts(path, stream)
-        bits, channels = (8 if colour_type == 3 else depth), _PNG_CHANNELS.get(colour_type, channels)
+        depth, colour_type, orientation = png.read_facts(path, stream)
+        bits, channels = (8 if colour_type == png.PALETTE else depth), png.CHANNELS.get(colour_type, channels)
     else:
         orientation = picture.getexif().get(_ORIENTATION, 1)
     if file_format == "TIFF" and picture.mode not in ("P", "PA"):
@@ -277,33 +274,6 @@ def _check_tiff_samples(path: Path, tags: Mapping[int, Any], pixels: int) -> Non
         raise InputError(f"{path} holds {slices} slices: save the one that is meant as its own file")
 
 
-def _png_facts(path: Path, stream: BinaryIO) -> tuple[int, int, int]:
-    """Return (bits per sample, colour type, orientation) from a PNG's chunks, without unpacking any pixel.
-
-    Pillow decodes the whole image to find an orientation, because the chunk that holds it may come last.
-
-    Raises:
-        InputError: the chunks do not go on to the end mark.
-    """
-    position = stream.tell()
-    stream.seek(8)
-    depth, colour_type, orientation = 8, 2, 1
-    while len(head := stream.read(8)) == 8:
-        length, kind = int.from_bytes(head[:4], "big"), head[4:]
-        after = stream.tell() + length + 4
-        if kind == b"IHDR":
-            depth, colour_type = stream.read(length)[8:10]
-        elif kind == b"eXIf":
-            exif = Pillow.Exif()
-            exif.load(stream.read(length))
-            orientation = exif.get(_ORIENTATION, 1)
-        elif kind == b"IEND" and len(stream.read(length + 4)) == length + 4:
-            stream.seek(position)
-            return depth, colour_type, orientation
-        stream.seek(after)
-    raise InputError(f"{path} is cut short: the end of the PNG is missing; restore it from its source")
-
-
 def _imagej_spacing(tags: Mapping[int, Any]) -> tuple[float, float] | None:
     """Return the (row, column) spacing in mm of a TIFF that ImageJ calibrated, else None.
 
@@ -320,8 +290,11 @@ def _imagej_spacing(tags: Mapping[int, Any]) -> tuple[float, float] | None:
     return scale / down, scale / across
 
 
-def _samples(path: Path, picture: Pillow.Image) -> NDArray[Any]:
-    """Return the decoded samples, (H, W) grey or (H, W, 3) RGB, without palette or alpha."""
+def _decoded(path: Path, picture: ImageFile.ImageFile, stream: BinaryIO) -> NDArray[Any]:
+    """Return the samples that Pillow decodes, (H, W) grey or (H, W, 3) RGB, without palette or alpha."""
+    if picture.format == "JPEG":
+        picture = _unfilled(picture, stream)
+    picture.load()
     mode = picture.mode
     if mode == "1":
         return np.asarray(picture.convert("L"))
@@ -339,10 +312,10 @@ def _samples(path: Path, picture: Pillow.Image) -> NDArray[Any]:
 
 
 def _wide_colour(path: Path, stream: BinaryIO, header: _Header, narrow: NDArray[Any]) -> NDArray[np.uint16]:
-    """Decode 16-bit colour with OpenCV, as Pillow keeps only the upper 8 bits of it.
+    """Decode a TIFF of 16-bit colour with OpenCV, as Pillow keeps only the upper 8 bits of it.
 
-    OpenCV complains of nothing, and whether it turns an image itself differs between formats and versions, so its
-    reading is held to ``narrow``, (H, W, 3) uint8, which is Pillow's as displayed.
+    OpenCV complains of nothing, and whether it turns an image itself differs between versions, so its reading is held
+    to ``narrow``, (H, W, 3) uint8, which is Pillow's as displayed.
     """
     import cv2
 
@@ -350,8 +323,7 @@ def _wide_colour(path: Path, stream: BinaryIO, header: _Header, narrow: NDArray[
     decoded = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is not None and decoded.ndim == 3 and decoded.shape[2] in (3, 4) and decoded.dtype == np.uint16:
         rgb = decoded[..., 2::-1]  # OpenCV's order is B, G, R, A
-        turned = _orient(rgb, header.orientation)
-        for wide in (rgb, turned) if header.format == "TIFF" else (turned, rgb):
+        for wide in (rgb, _orient(rgb, header.orientation)):
             if wide.shape == narrow.shape and np.abs(wide / 257 - narrow).max() <= 1:
                 return np.asarray(wide, dtype=np.uint16)
     raise InputError(f"{path} is 16-bit colour that two decoders read differently: save it as 16-bit grey")
