@@ -117,22 +117,22 @@ def _near(
 ) -> list[Pair]:
     """Return the near-duplicates among records no two of which have the same pixels."""
     sketches = [seen[i].sketch for i in unique]
-    proposed = [
-        c
-        for c in candidates(sketches, progress)
-        if not _one_volume(records[unique[c.first]], records[unique[c.second]])
-    ]
 
-    def judge(c: Candidate) -> Link:
-        return Link(c.first, c.second, *compare(sketches[c.first], sketches[c.second], c.map))
+    def judge(c: Candidate) -> Link | None:
+        start = None if _one_volume(records[unique[c.first]], records[unique[c.second]]) else c.map()
+        if start is None:
+            return None
+        return Link(c.first, c.second, *compare(sketches[c.first], sketches[c.second], start))
 
     def resemble(first: int, second: int, start: Map) -> bool:
         return compare(sketches[first], sketches[second], start)[0] >= RESEMBLING
 
     best: dict[tuple[int, int], Link] = {}
-    for link in _in_threads(judge, proposed, "comparing", progress):
+    for link in _in_threads(judge, candidates(sketches, progress), "comparing", progress):
+        if link is None or link.similarity < SIMILAR:
+            continue
         ends = link.first, link.second
-        if link.similarity >= SIMILAR and (ends not in best or link.similarity > best[ends].similarity):
+        if ends not in best or link.similarity > best[ends].similarity:
             best[ends] = link
     kept = cut_chains(list(best.values()), [worth[i] for i in unique], resemble)
     return [

@@ -34,33 +34,58 @@ _UNIT = 50.0  # weight, in pixels squared, of the belief that copies are equally
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """Two slices that may be copies.
+    """Two slices that may be copies, as features that look the same and are turned alike say.
 
     Attributes:
         first: index of the one.
         second: index of the other, the larger index.
-        map: (2, 3) affine, from thumbnail pixels of the first to those of the second, as the features have it.
+        turn: what the second must go through to lie like the first.
+        here: (k, 4) features of the first, k >= :data:`AGREEING`, as in :class:`gyrus.duplicates.sketch.Sketch`.
+        there: (k, 4) those of the second that look the same.
     """
 
     first: int
     second: int
-    map: NDArray[np.float64]
+    turn: Turn
+    here: NDArray[np.float32]
+    there: NDArray[np.float32]
+
+    def map(self) -> NDArray[np.float64] | None:
+        """Return the affine map, (2, 3), from thumbnail pixels of the first to those of the second that most follow.
+
+        None if fewer than :data:`AGREEING` features follow one. It has a scale and a shift along each axis.
+        """
+        here, there = self.here.astype(np.float64), self.there.astype(np.float64)
+        # Each match alone proposes a scale and a shift; the proposal that most others follow is refined on those.
+        scale = (there[:, 2] / here[:, 2])[:, None, None]
+        turn = self.turn.matrix
+        here, there = here[:, :2], there[:, :2] @ turn.T
+        shift = there[:, None] - scale * here[:, None]
+        follows = np.abs(scale * here[None] + shift - there[None]).max(axis=2) < 1.5 * _TOLERANCE
+        chosen = follows[np.argmax(follows.sum(axis=1))]
+        for _ in range(4):
+            if chosen.sum() < AGREEING:
+                return None
+            scales, shifts = _least_squares(here[chosen], there[chosen])
+            before, chosen = chosen, np.abs(scales * here + shifts - there).max(axis=1) < _TOLERANCE
+            if (before == chosen).all():
+                break
+        return np.asarray(turn.T @ np.column_stack([np.diag(scales), shifts]))
 
 
 def candidates(sketches: Sequence[Sketch], progress: Progress | None = None) -> list[Candidate]:
-    """Return the pairs worth comparing, each way of laying them being one candidate, in a fixed order.
+    """Return the pairs that share enough features, each way of turning one of them being a candidate, in a fixed order.
 
     Every feature is looked up among all features (faiss; the cost grows as N^1.5 with a small constant, and below
     :data:`EXACT` features as N^2 with a smaller one), each mirrored if it leans to the right, so that a feature and its
-    mirror image are looked up as one. What is found agrees where orientations differ by the same quarter turns; a map
-    with a scale and a shift along each axis is fitted to those that agree.
+    mirror image are looked up as one. What is found agrees where orientations differ by the same quarter turns.
     """
     if not sum(len(s.descriptors) for s in sketches):
         return []
     points = np.concatenate([s.points for s in sketches])
     owner = np.repeat(np.arange(len(sketches)), [len(s.points) for s in sketches])
     matches = np.concatenate(list(_matches(sketches, owner, points, progress)))
-    return [c for votes in _groups(matches, owner, points) if (c := _candidate(votes, owner, points)) is not None]
+    return list(_grouped(matches, owner, points))
 
 
 def _matches(
@@ -116,10 +141,8 @@ def _angle(one: NDArray[np.float32], other: NDArray[np.float32], flip: NDArray[n
     return np.asarray(np.where(flip, 180 - other[:, 3], other[:, 3]) - one[:, 3])
 
 
-def _groups(
-    matches: NDArray[np.int64], owner: NDArray[np.int64], points: NDArray[np.float32]
-) -> Iterator[NDArray[np.int64]]:
-    """Yield (m, 4) of one pair of slices and one turn: feature, feature, mirrored, quarters; m >= AGREEING."""
+def _grouped(matches: NDArray[np.int64], owner: NDArray[np.int64], points: NDArray[np.float32]) -> Iterator[Candidate]:
+    """Yield those pairs of slices, and turns, that at least :data:`AGREEING` matches have in common."""
     n, slices = len(points), int(owner[-1]) + 1
     packed = np.sort((matches[:, 0] * n + matches[:, 1]) * 2 + matches[:, 2])
     packed = packed[np.diff(packed, prepend=-1) > 0]  # each is found from either end; np.unique takes 14 times as long
@@ -127,32 +150,14 @@ def _groups(
     quarters = np.rint(_angle(points[one], points[other], flip == 1) / 90).astype(np.int64) % 4
     keys = ((owner[one] * slices + owner[other]) * 2 + flip) * 4 + quarters
     order = np.argsort(keys, kind="stable")
-    votes = np.column_stack([one, other, flip, quarters])[order]
-    begins = np.flatnonzero(np.diff(keys[order], prepend=-1))
-    counts = np.diff(begins, append=len(votes))
-    for begin, count in zip(begins[counts >= AGREEING], counts[counts >= AGREEING], strict=True):
-        yield votes[begin : begin + count]
-
-
-def _candidate(votes: NDArray[np.int64], owner: NDArray[np.int64], points: NDArray[np.float32]) -> Candidate | None:
-    """Fit the map that most of the matches follow, or return None if fewer than :data:`AGREEING` do."""
-    one, other = points[votes[:, 0]].astype(np.float64), points[votes[:, 1]].astype(np.float64)
-    turn = Turn(bool(votes[0, 2]), int(votes[0, 3])).matrix
-    here, there = one[:, :2], other[:, :2] @ turn.T
-    # Each match alone proposes a scale and a shift; the proposal that most others follow is refined on those.
-    scale = (other[:, 2] / one[:, 2])[:, None, None]
-    shift = there[:, None] - scale * here[:, None]
-    follows = np.abs(scale * here[None] + shift - there[None]).max(axis=2) < 1.5 * _TOLERANCE
-    chosen = follows[np.argmax(follows.sum(axis=1))]
-    for _ in range(4):
-        if chosen.sum() < AGREEING:
-            return None
-        scales, shifts = _least_squares(here[chosen], there[chosen])
-        before, chosen = chosen, np.abs(scales * here + shifts - there).max(axis=1) < _TOLERANCE
-        if (before == chosen).all():
-            break
-    laid = np.column_stack([np.diag(scales), shifts])
-    return Candidate(int(owner[votes[0, 0]]), int(owner[votes[0, 1]]), turn.T @ laid)
+    keys, here, there = keys[order], points[one[order]], points[other[order]]
+    begins = np.flatnonzero(np.diff(keys, prepend=-1))
+    ends = np.append(begins[1:], len(keys))
+    enough = ends - begins >= AGREEING
+    for begin, end in zip(begins[enough], ends[enough], strict=True):
+        pair, turned = divmod(int(keys[begin]), 8)
+        first, second = divmod(pair, slices)
+        yield Candidate(first, second, Turn(turned >= 4, turned % 4), here[begin:end], there[begin:end])
 
 
 def _least_squares(
