@@ -168,6 +168,10 @@ class TestUsage:
         said = gyrus("split", tiny_phantom, "--out", tmp_path / "split.json", *FRACTIONS)
         assert said == Said(1, "", f"error: {tmp_path / 'split.json'} cannot be used (No space left on device)\n")
 
+    def test_a_path_that_no_file_can_have_exits_2(self, gyrus: Gyrus) -> None:
+        said = gyrus("predict", "a" * 300)
+        assert said == Said(2, "", f"error: {'a' * 100}... is longer than a file's name can be: check the path\n")
+
 
 class TestInfo:
     def test_document(self, gyrus: Gyrus) -> None:

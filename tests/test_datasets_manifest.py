@@ -92,6 +92,16 @@ def test_a_wrong_row_is_named(folder: Path, row: str, word: str) -> None:
         open_dataset(folder)
 
 
+@pytest.mark.parametrize("length", [300, 100_000])
+@pytest.mark.parametrize("column", ["file", "mask", "plane"])
+def test_a_cell_longer_than_any_name_is_refused_and_not_shown_whole(folder: Path, column: str, length: int) -> None:
+    row = {"file": "img/a.png", "mask": "", "plane": ""} | {column: "a" * length}
+    write(folder, ",".join(row), ",".join(row.values()))
+    with pytest.raises(InputError, match=r"manifest.csv row 2: the \w+ '?a{100}\.\.\.") as caught:
+        open_dataset(folder)
+    assert len(str(caught.value)) < 250 + 2 * len(str(folder))
+
+
 def test_a_manifest_without_slices_or_files_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match="lists no slices"):
         open_dataset(write(folder, "file,label"))

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 bad input or usage. ``--json`` prints one JSON d
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from pathlib import Path
@@ -68,8 +69,16 @@ def main() -> None:
     except GyrusError as error:
         code = _complain(str(error), 1)
     except OSError as error:  # a full disk, a folder that may not be written
-        code = _complain(f"{error.filename or 'a file'} cannot be used ({error.strerror or error})", 1)
+        code = _complain(*_unusable(error))
     sys.exit(code)
+
+
+def _unusable(error: OSError) -> tuple[str, int]:
+    """Return what cannot be used and why, and the exit code: a name that no file can have is bad input."""
+    named = str(error.filename or "a file")
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{named[:100]}... is longer than a file's name can be: check the path", 2
+    return f"{named} cannot be used ({error.strerror or error})", 1
 
 
 def _usage(error: typer.BadParameter) -> str:

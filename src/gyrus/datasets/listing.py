@@ -16,6 +16,7 @@ _JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 _TUMOURS = ("glioma", "meningioma", "pituitary")
 _NONE = frozenset({"no", "normal", "healthy", "notumor", "no_tumor"})
 _SOME = frozenset({"yes", "tumor"})
+_SHOWN = 100  # letters of a cell in a message
 
 
 def natural_key(text: str) -> tuple[tuple[str | int, ...], str]:
@@ -92,6 +93,11 @@ def and_more(names: Sequence[str], shown: int = 3) -> str:
 def count(number: int, singular: str, plural: str | None = None) -> str:
     """Return a number with its noun: ``1 file``, ``2,573 files``."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def shown(cell: str) -> str:
+    """Return a cell of a table as a message shows it: its beginning, where it is long."""
+    return cell if len(cell) <= _SHOWN else cell[:_SHOWN] + "..."
 
 
 def part_of(found: int, published: int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gyrus.datasets.listing import and_more, class_name, count, read_table
+from gyrus.datasets.listing import and_more, class_name, count, read_table, shown
 from gyrus.datasets.registry import DatasetReader
 from gyrus.errors import InputError
 from gyrus.io.masks import FileMask, OutlineMask
@@ -164,7 +164,9 @@ def _record(folder: Path, where: str, row: Mapping[str, str], source: str) -> Re
         raise InputError(f"{where}: the column 'file' is empty; name the slice's file or remove the row")
     plane = row.get("plane", "").lower() or None
     if plane is not None and plane not in PLANES:
-        raise InputError(f"{where}: the plane {row['plane']!r} is not one of {', '.join(PLANES)}; correct or empty it")
+        raise InputError(
+            f"{where}: the plane {shown(row['plane'])!r} is not one of {', '.join(PLANES)}; correct or empty it"
+        )
     path = _existing(folder, where, "file", row["file"])
     return Record(
         id=_id(folder, row["file"]),
@@ -193,9 +195,14 @@ def _mask(folder: Path, where: str, row: Mapping[str, str]) -> MaskRef | None:
 
 def _existing(folder: Path, where: str, column: str, cell: str) -> Path:
     path = folder / cell
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError:  # its name is longer than a file's can be
+        there = False
+    if not there:
         raise InputError(
-            f"{where}: the {column} {cell} does not exist; paths are relative to {folder}, so restore or correct it"
+            f"{where}: the {column} {shown(cell)} does not exist; paths are relative to {folder}, "
+            "so restore or correct it"
         )
     return path
 
