@@ -387,9 +387,10 @@ def test_a_png_with_too_few_pixels_is_refused(tmp_path: Path, missing: int) -> N
     assert "do not unpack" in refused(tmp_path / "a.png")
 
 
-@pytest.mark.parametrize("kind", [b"IHDR", b"tEXt", b"IDAT", b"IEND"])
+@pytest.mark.parametrize("kind", [b"IHDR", b"IDAT", b"eXIf"])
 def test_a_png_with_a_wrong_checksum_is_refused(tmp_path: Path, kind: bytes) -> None:
-    whole = png(4, 3, rows=b"".join(b"\0" + row.tobytes() for row in GREY), tail=chunk(b"tEXt", b"Title\0slice"))
+    exif = chunk(b"eXIf", Pillow.Exif().tobytes())
+    whole = png(4, 3, rows=b"".join(b"\0" + row.tobytes() for row in GREY), tail=exif)
     (tmp_path / "a.png").write_bytes(whole)
     np.testing.assert_array_equal(read_raster(tmp_path / "a.png").pixels, GREY)
     at = whole.index(kind)
@@ -412,6 +413,34 @@ def test_a_png_has_the_pixels_that_pillow_shows(tmp_path: Path, mode: str, size:
     )
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_a_pixel_beyond_the_palette_is_refused(tmp_path: Path, depth: int) -> None:
+    """Pillow shows it black."""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 8 // depth, 2, depth, 3, 0, 0, 0))
+    packed, last = chunk(b"IDAT", zlib.compress(b"\0\0\0\x01")), min(2, 2**depth)
+    for colours in (last, 1):
+        palette = chunk(b"PLTE", bytes([9, 9, 9, 7, 7, 7])[: 3 * colours])
+        (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + palette + packed + chunk(b"IEND", b""))
+        if colours == last:
+            np.testing.assert_array_equal(read_raster(tmp_path / "a.png").pixels.ravel()[[0, -1]], [9, 7])
+    assert "palette" in refused(tmp_path / "a.png")
+
+
+def test_a_png_that_is_more_than_one_is_refused_in_words_that_help(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = b"".join(b"\0" + row.tobytes() for row in GREY)
+    whole = png(4, 3, rows=rows)
+    for kind, data in ((b"CgBI", bytes(4)), (b"IHDR", whole[16:29])):
+        (tmp_path / "a.png").write_bytes(whole[:33] + chunk(kind, data) + whole[33:])
+        assert f"chunk '{kind.decode()}' too many" in refused(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(png(1_000_001, 1, rows=bytes(1_000_002)))
+    assert "1,000,000 pixels" in refused(tmp_path / "a.png")
+    with pytest.raises(InputError, match="1,000,000 pixels"):
+        read_size(tmp_path / "a.png")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_an_interlaced_png_is_put_together(tmp_path: Path) -> None:
     """By hand, because neither Pillow nor OpenCV writes one: of each pass of Adam7 the rows, unfiltered."""
     passes = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1))
@@ -429,7 +458,12 @@ def test_chunks_without_pixels_neither_change_any_nor_are_remarked_on(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rows = b"".join(b"\0" + row.tobytes() for row in GREY)
-    extra = {b"gAMA": struct.pack(">I", 45455), b"tRNS": b"\0\x0a", b"iCCP": b"x\0\0" + zlib.compress(bytes(200))}
+    extra = {
+        b"gAMA": struct.pack(">I", 45455),
+        b"tRNS": b"\0\x0a",
+        b"iCCP": b"x\0\0" + zlib.compress(bytes(200)),
+        b"PLTE": bytes(6),
+    }
     whole = png(4, 3, rows=rows)
     chunks = b"".join(chunk(kind, data) for kind, data in extra.items())
     (tmp_path / "a.png").write_bytes(whole[:33] + chunks + whole[33:])

@@ -77,7 +77,8 @@ def _unusable(error: OSError) -> tuple[str, int]:
     """Return what cannot be used and why, and the exit code: a name that no file can have is bad input."""
     named = str(error.filename or "a file")
     if error.errno == errno.ENAMETOOLONG:
-        return f"{named[:100]}... is longer than a file's name can be: check the path", 2
+        longest = max(Path(named).parts, key=len, default=named)
+        return f"a name of {len(longest)} letters, {longest[:60]}..., is longer than a file's can be: shorten it", 2
     return f"{named} cannot be used ({error.strerror or error})", 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -186,7 +187,7 @@ def _mask(folder: Path, where: str, row: Mapping[str, str]) -> MaskRef | None:
     if mask and outline:
         raise InputError(f"{where}: it has a mask and an outline; empty one of the two")
     if outline:
-        return OutlineMask(outline, f"{where} ({row['file']})")
+        return OutlineMask(outline, f"{where} ({shown(row['file'])})")
     if not mask:
         return None
     path = _existing(folder, where, "mask", mask)
@@ -197,7 +198,9 @@ def _existing(folder: Path, where: str, column: str, cell: str) -> Path:
     path = folder / cell
     try:
         there = path.is_file()
-    except OSError:  # its name is longer than a file's can be
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
         there = False
     if not there:
         raise InputError(
