@@ -21,7 +21,9 @@ def check_file(path: Path) -> None:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: check the path") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be opened ({error}): check the path and its permissions") from error
+        raise InputError(
+            f"{path} cannot be opened ({getattr(error, 'strerror', None) or error}): check the path and its permissions"
+        ) from error
     if path.is_dir():
         raise InputError(f"{path} is a folder, not an image file: name a file in it, or open it as a dataset")
     if size == 0:
