@@ -17,7 +17,18 @@ from gyrus.duplicates import find_copies
 from gyrus.duplicates.chains import Link, cut_chains
 from gyrus.duplicates.clusters import Copies, connected
 from gyrus.duplicates.search import EXACT, Candidate, candidates
-from gyrus.duplicates.sketch import BLACK, FEATURES, THUMB, WHITE, Sketch, _ends, leaning_left, mirrored, sketch
+from gyrus.duplicates.sketch import (
+    BLACK,
+    FEATURES,
+    THUMB,
+    WHITE,
+    Sketch,
+    _ends,
+    _features,
+    leaning_left,
+    mirrored,
+    sketch,
+)
 from gyrus.duplicates.turns import Turn, nearest
 from gyrus.duplicates.verify import SIMILAR, compare, similarity
 from gyrus.records import Record
@@ -86,9 +97,11 @@ class TestSketch:
             return float(np.median(np.sqrt((gaps**2).sum(axis=2)).min(axis=1)))
 
         here, there = sketch(slices[0]), sketch(np.ascontiguousarray(slices[0][:, ::-1]))
-        assert to_nearest(mirrored(here.descriptors), there.descriptors) < 10
-        assert to_nearest(here.descriptors, there.descriptors) > 100
-        np.testing.assert_array_equal(mirrored(mirrored(here.descriptors)), here.descriptors)
+        raw, mirror_image = (_features(made.thumb)[1] for made in (here, there))
+        assert to_nearest(mirrored(raw), mirror_image) < 10
+        assert to_nearest(raw, mirror_image) > 100
+        np.testing.assert_array_equal(mirrored(mirrored(raw)), raw)
+        assert to_nearest(here.descriptors, there.descriptors) < 10
 
     def test_a_feature_and_its_mirror_image_lean_to_one_side(self, slices: list[Floats]) -> None:
         """By hand: a gradient at 90 degrees from the axis, anticlockwise, points left of it."""
@@ -98,7 +111,7 @@ class TestSketch:
             found, flipped = leaning_left(descriptors)
             np.testing.assert_array_equal(found, left)
             assert flipped.tolist() == [changed]
-        made = np.concatenate([sketch(p).descriptors for p in slices])
+        made = np.concatenate([_features(sketch(p).thumb)[1] for p in slices])
         here, there = leaning_left(made), leaning_left(mirrored(made))
         np.testing.assert_array_equal(here[0], there[0])
         np.testing.assert_array_equal(here[1], ~there[1])
@@ -106,7 +119,7 @@ class TestSketch:
 
 
 def maps(found: list[Candidate]) -> list[NDArray[np.float64]]:
-    return [laid for c in found if (laid := c.map()) is not None]
+    return [laid for c in found if (laid := c.fit()) is not None]
 
 
 class TestCandidates:
@@ -132,7 +145,7 @@ class TestCandidates:
         sketches = [sketch(np.ascontiguousarray(p)) for p in crops]
         assert sum(len(s.points) for s in sketches) > EXACT
         n = len(slices)
-        found = {(c.first, c.second) for c in candidates(sketches) if c.map() is not None}
+        found = {(c.first, c.second) for c in candidates(sketches) if c.fit() is not None}
         assert {(i, i + n * k) for i in range(n) for k in range(1, 6)} <= found
 
 
@@ -187,7 +200,7 @@ class TestSimilarity:
         values = [
             compare(sketches[c.first], sketches[c.second], laid)[0]
             for c in candidates(sketches)
-            if (laid := c.map()) is not None
+            if (laid := c.fit()) is not None
         ]
         assert values
         assert max(values) < SIMILAR

@@ -25,7 +25,8 @@ from gyrus.errors import InputError
 from gyrus.loading import THREADS, Progress
 from gyrus.records import Record
 
-_AHEAD = 256  # items handed to the threads before their results are taken
+_TOGETHER = 16  # items that a thread works through before it takes others
+_AHEAD = 16  # times as many are handed to the threads before their results are taken
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -119,7 +120,7 @@ def _near(
     sketches = [seen[i].sketch for i in unique]
 
     def judge(c: Candidate) -> Link | None:
-        start = None if _one_volume(records[unique[c.first]], records[unique[c.second]]) else c.map()
+        start = None if _one_volume(records[unique[c.first]], records[unique[c.second]]) else c.fit()
         if start is None:
             return None
         return Link(c.first, c.second, *compare(sketches[c.first], sketches[c.second], start))
@@ -152,15 +153,20 @@ def _in_threads(
 ) -> Iterator[_Result]:
     """Yield the result for each item in order, a bounded number being worked on ahead."""
     items = list(items)
-    todo = iter(items)
+    todo = (items[at : at + _TOGETHER] for at in range(0, len(items), _TOGETHER))
+
+    def work_through(some: Sequence[_Item]) -> list[_Result]:
+        return [work(item) for item in some]
+
     with ThreadPoolExecutor(THREADS) as pool:
-        pending = [pool.submit(work, item) for item in islice(todo, _AHEAD)]
+        pending = [pool.submit(work_through, some) for some in islice(todo, _AHEAD)]
         done = 0
         while pending:
-            following = [pool.submit(work, item) for item in islice(todo, _AHEAD)]
+            following = [pool.submit(work_through, some) for some in islice(todo, _AHEAD)]
             for future in pending:
-                yield future.result()
-            done += len(pending)
+                results = future.result()
+                done += len(results)
+                yield from results
             pending = following
             if progress:
                 progress(what, done, len(items))

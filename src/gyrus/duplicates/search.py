@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gyrus.duplicates.sketch import Sketch, leaning_left
+from gyrus.duplicates.sketch import Sketch
 from gyrus.duplicates.turns import Turn
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ EXACT = 8_000
 _TILT = 10.0  # degrees that a feature's orientation may be off a quarter turn
 _LARGER = 1.67  # how much larger one thumbnail may show a feature; a crop of 10 % on each side makes 1.25
 _LISTS, _VISITED = 2.0, 3  # inverted lists per square root of the features, and how many are searched
-_PER_LIST, _ROUNDS = 40, 8  # features per list that the lists are learnt from, and rounds of k-means
-_KEPT = 64  # principal components of a descriptor's 128 entries that are compared
+_PER_LIST, _ROUNDS = 40, 4  # features per list that the lists are learnt from, and rounds of k-means
+_KEPT = 32  # principal components of a descriptor's 128 entries that are compared
 _AT_ONCE = 8_192  # features
 _TOLERANCE = 2.0  # thumbnail pixels between where a feature lies and where the others say
 _UNIT = 50.0  # weight, in pixels squared, of the belief that copies are equally large
@@ -50,7 +50,7 @@ class Candidate:
     here: NDArray[np.float32]
     there: NDArray[np.float32]
 
-    def map(self) -> NDArray[np.float64] | None:
+    def fit(self) -> NDArray[np.float64] | None:
         """Return the affine map, (2, 3), from thumbnail pixels of the first to those of the second that most follow.
 
         None if fewer than :data:`AGREEING` features follow one. It has a scale and a shift along each axis.
@@ -77,8 +77,8 @@ def candidates(sketches: Sequence[Sketch], progress: Progress | None = None) -> 
     """Return the pairs that share enough features, each way of turning one of them being a candidate, in a fixed order.
 
     Every feature is looked up among all features (faiss; the cost grows as N^1.5 with a small constant, and below
-    :data:`EXACT` features as N^2 with a smaller one), each mirrored if it leans to the right, so that a feature and its
-    mirror image are looked up as one. What is found agrees where orientations differ by the same quarter turns.
+    :data:`EXACT` features as N^2 with a smaller one), a feature and its mirror image as one. What is found agrees where
+    orientations differ by the same quarter turns.
     """
     if not sum(len(s.descriptors) for s in sketches):
         return []
@@ -92,7 +92,8 @@ def _matches(
     sketches: Sequence[Sketch], owner: NDArray[np.int64], points: NDArray[np.float32], progress: Progress | None
 ) -> Iterator[NDArray[np.int64]]:
     """Yield (m, 3): a feature, one that looks the same in a later slice, and whether one must be mirrored for it."""
-    descriptors, flipped = leaning_left(np.concatenate([s.descriptors for s in sketches]))
+    descriptors = np.concatenate([s.descriptors for s in sketches])
+    flipped = np.concatenate([s.flipped for s in sketches])
     index = _index(descriptors)
     for at in range(0, len(descriptors), _AT_ONCE):
         query = descriptors[at : at + _AT_ONCE]

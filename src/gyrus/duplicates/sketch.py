@@ -37,13 +37,16 @@ class Sketch:
             percentile :data:`BLACK` becoming 0 and percentile :data:`WHITE` 255.
         grain: size of a pixel of the picture in thumbnail pixels, at least 1: above, the thumbnail is an enlargement.
         points: (k, 4) float32 per feature: x, y and diameter in thumbnail pixels, and orientation in degrees.
-        descriptors: (k, 128) uint8, RootSIFT (Lowe 2004; Arandjelovic & Zisserman 2012) of Euclidean norm 512.
+        descriptors: (k, 128) uint8, RootSIFT (Lowe 2004; Arandjelovic & Zisserman 2012) of Euclidean norm 512, as
+            :func:`leaning_left` has them, so that a feature and its mirror image get one.
+        flipped: (k,) bool, which of the descriptors are those of the mirror image for that reason.
     """
 
     thumb: NDArray[np.uint8]
     grain: float
     points: NDArray[np.float32]
     descriptors: NDArray[np.uint8]
+    flipped: NDArray[np.bool_]
 
 
 def sketch(pixels: NDArray[np.float32]) -> Sketch:
@@ -57,7 +60,8 @@ def sketch(pixels: NDArray[np.float32]) -> Sketch:
     cut = pixels[_filled(pixels)]
     scale = THUMB / max(cut.shape)
     thumb = _thumbnail(cut, scale)
-    return Sketch(thumb, max(1.0, scale), *_features(thumb))
+    points, descriptors = _features(thumb)
+    return Sketch(thumb, max(1.0, scale), points, *leaning_left(descriptors))
 
 
 def mirrored(descriptors: NDArray[np.uint8]) -> NDArray[np.uint8]:
