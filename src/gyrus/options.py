@@ -30,7 +30,10 @@ FileModel = Annotated[
     Path | None, typer.Option("--model", help="A model folder or a run; default, for PATHS: the model in the package.")
 ]
 Methods = Annotated[str, typer.Option("--methods", help="Comma-separated; see `gyrus info`.")]
-Layers = Annotated[str | None, typer.Option("--layers", help="Comma-separated module names; default the last.")]
+Layers = Annotated[
+    str | None,
+    typer.Option("--layers", help="Comma-separated modules; default last. For --leaderboard also stages, its default."),
+]
 Paths = Annotated[list[Path] | None, typer.Argument(help="Files, folders or datasets; none: the run's own part.")]
 Plane = Annotated[
     str | None, typer.Option("--plane", help="Of volumes: axial, coronal or sagittal; default as acquired.")
