@@ -378,13 +378,60 @@ def test_a_changed_byte_in_a_png_never_changes_a_pixel(tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("missing", [1, 5, 60])
-def test_a_png_with_too_few_pixels_is_refused(tmp_path: Path, missing: int) -> None:
+def test_a_png_with_too_few_pixels_is_refused(tmp_path: Path, missing: int, capfd: pytest.CaptureFixture[str]) -> None:
     """Its packed pixels end as they should, only too early: Pillow shows the rest as black."""
     rows = b"".join(b"\0" + row.tobytes() for row in np.resize(GREY, (24, 40)))
     (tmp_path / "a.png").write_bytes(png(40, 24, rows=rows))
     np.testing.assert_array_equal(read_raster(tmp_path / "a.png").pixels, np.resize(GREY, (24, 40)))
     (tmp_path / "a.png").write_bytes(png(40, 24, rows=rows[:-missing]))
-    assert "do not unpack" in refused(tmp_path / "a.png")
+    assert "fewer than its header says" in refused(tmp_path / "a.png")
+    assert not "".join(capfd.readouterr())
+
+
+def test_a_png_with_more_packed_than_pixels_is_read_without_the_rest(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = b"".join(b"\0" + row.tobytes() for row in GREY)
+    for more in (1, 10_000_000):
+        (tmp_path / "a.png").write_bytes(png(4, 3, rows=rows + bytes(more)))
+        np.testing.assert_array_equal(read_raster(tmp_path / "a.png").pixels, GREY)
+    assert not "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (6, 1), (3, 4), (9, 13), (64, 40)])
+@pytest.mark.parametrize("depth", [1, 8, 16])
+def test_an_interlaced_png_is_read(tmp_path: Path, shape: tuple[int, int], depth: int) -> None:
+    """Adam7 in the specification's words: seven pictures, each of every so many-th pixel, behind one another."""
+    pixels = np.random.default_rng(5).integers(0, 2**depth, shape)
+    first_and_step = [(0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1)]
+    rows = b""
+    for top, down, left, right in first_and_step:
+        for row in pixels[top::down, left::right]:
+            packed = np.packbits(row.astype(np.uint8)) if depth == 1 else row.astype(f">u{depth // 8}")
+            rows += b"\0" + packed.tobytes() if len(row) else b""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", *shape[::-1], depth, 0, 0, 0, 1))
+    for packed, whole in ((rows, True), (rows[:-1], False)):
+        data = chunk(b"IDAT", zlib.compress(packed)) + chunk(b"IEND", b"")
+        (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + data)
+        if whole:
+            shown = pixels * (255 if depth == 1 else 1)
+            np.testing.assert_array_equal(read_raster(tmp_path / "a.png").pixels, shown)
+    assert "fewer than its header says" in refused(tmp_path / "a.png")
+
+
+def test_a_png_that_does_not_unpack_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rows = b"".join(b"\0" + row.tobytes() for row in GREY)
+    (tmp_path / "a.png").write_bytes(png(4, 3, rows=rows[:-5] + b"\x05" + rows[-4:]))
+    assert "no known filter" in refused(tmp_path / "a.png")
+    for packed, told in (
+        (b"", "fewer"),
+        (zlib.compress(rows)[:-2], "fewer"),
+        (zlib.compress(rows)[:-2] + b"ab", "not"),
+    ):
+        head = png(4, 3)[:33]
+        (tmp_path / "a.png").write_bytes(head + chunk(b"IDAT", packed) + chunk(b"IEND", b""))
+        assert told in refused(tmp_path / "a.png")
+    assert not "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize("kind", [b"IHDR", b"IDAT", b"eXIf"])
