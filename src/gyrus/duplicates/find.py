@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from gyrus.records import Record
 
 _TOGETHER = 16  # items that a thread works through before it takes others
 _AHEAD = 16  # times as many are handed to the threads before their results are taken
+_HELD = 2e-4  # seconds for which a thread may keep the interpreter from another
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -95,14 +97,17 @@ def _find(records: Sequence[Record], progress: Progress | None) -> Copies:
 def _undivided() -> Iterator[None]:
     """Keep OpenCV from dealing out each small picture among threads of its own: there is one for each slice already.
 
-    The number is one of the whole process, so what else uses OpenCV meanwhile has one thread as well.
+    Between its many short calls a thread needs the interpreter for moments, for which it is not to wait as long as is
+    usual. Both are set for the whole process, so what else runs meanwhile has one thread of OpenCV as well.
     """
-    before = cv2.getNumThreads()
+    before = cv2.getNumThreads(), sys.getswitchinterval()
     cv2.setNumThreads(1)
+    sys.setswitchinterval(_HELD)
     try:
         yield
     finally:
-        cv2.setNumThreads(before)
+        cv2.setNumThreads(before[0])
+        sys.setswitchinterval(before[1])
 
 
 def _identical(first: int, second: int, kind: Kind) -> Pair:

@@ -97,7 +97,7 @@ def _filled(pixels: NDArray[np.float32]) -> tuple[slice, slice]:
     """Return the rows and columns of the picture without its empty border, to the step it is sampled with."""
     step = max(1, max(pixels.shape) // _SAMPLED)
     sample = np.ascontiguousarray(pixels[::step, ::step])
-    black, white = _ends(sample)
+    black, white = _ends(sample[::2])
     bright = sample > black + _BRIGHT * (white - black)
     rows, columns = (
         np.flatnonzero(np.count_nonzero(bright, axis=axis) > _FILLED * bright.shape[axis]) for axis in (1, 0)

@@ -30,5 +30,7 @@ class Turn(NamedTuple):
 
 def nearest(linear: NDArray[np.float64]) -> Turn:
     """Return the turn closest to a (2, 2) matrix that turns, scales and shears a little."""
-    turns = [Turn(mirrored, quarters) for mirrored in (False, True) for quarters in range(4)]
-    return max(turns, key=lambda turn: float((turn.matrix * linear).sum()))
+    return max(_MATRICES, key=lambda turn: float(np.vdot(_MATRICES[turn], linear)))
+
+
+_MATRICES = {turn: turn.matrix for turn in (Turn(m, quarters) for m in (False, True) for quarters in range(4))}

@@ -17,6 +17,7 @@ _HOPELESS = 0.65  # similarity before the alignment is refined, below which no c
 _OVERLAP = 0.3  # of the first thumbnail that the second must cover
 _STRUCTURED = 0.05  # of the overlap that must show something, so that empty pictures are alike to nothing
 _BLUR, _WINDOW = 1.3, 1.5  # standard deviations in thumbnail pixels
+_REACH = 3.0  # standard deviations to either side beyond which a Gaussian is cut
 _GRAIN = 0.25  # variance that a pixel as wide as 1 adds to a blur: a twelfth by averaging, a sixth by interpolation
 _EDGE = 2  # thumbnail pixels along each edge of a picture that are not compared
 _FAINT = 1e-3  # variance, white being 1, at which a window counts half
@@ -112,7 +113,8 @@ def _moved(picture: Floats, to_second: NDArray[np.float64], first: Sketch, how: 
 
 
 def _smooth(values: Floats, sigma: float) -> Floats:
-    return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma), dtype=np.float32)
+    reach = 2 * round(_REACH * sigma) + 1
+    return np.asarray(cv2.GaussianBlur(values, (reach, reach), sigma), dtype=np.float32)
 
 
 def _interior(sketch: Sketch) -> Floats:
