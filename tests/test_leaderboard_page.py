@@ -190,13 +190,13 @@ class TestFinding:
         assert "Record-wise" not in page.text
 
     def test_names_what_was_chosen_with_its_cut(self, page: Page) -> None:
-        said = "The map that was best on training patients is LayerCAM at early<b>&, cut at the mean + 3 SD."
+        said = "The map that was best on training patients is LayerCAM at early<b>&, cut: mean + 3 SD."
         assert said in page.text
-        assert f"{PRIOR}, cut at the 97.5th percentile" in page.text
+        assert f"{PRIOR}, cut: 97.5th percentile" in page.text
 
     def test_a_share_is_named_without_an_article(self, altered: Callable[..., Page]) -> None:
         said = altered(lambda value: value["models"][0]["chosen"]["map"].update(threshold="learned maximum:0.4")).text
-        assert "LayerCAM at early<b>&, cut at 0.4 of the maximum." in said
+        assert "LayerCAM at early<b>&, cut: 0.4 of the maximum." in said
 
     def test_says_that_the_map_beats_every_rule(self, folder: Path, page: Page) -> None:
         assert read_json(folder / "leaderboard.json", "")["finding"]["beats_all"]["pointing"] is True

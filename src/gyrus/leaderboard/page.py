@@ -186,10 +186,7 @@ class _Board:
     def choices(self, of: str) -> list[str]:
         """Return in words which map, or rule, was chosen, the most frequent first where models differ."""
         made = [m["chosen"][of] for m in self.value["models"] if of in m["chosen"]]
-        said = Counter(
-            f"{_title(c)}{_at(c)}, cut at the {_cut_words(c['threshold'])}".replace("cut at the 0", "cut at 0")
-            for c in made
-        )
+        said = Counter(f"{_title(c)}{_at(c)}, cut: {_cut_words(c['threshold'])}" for c in made)
         return [f"{words} ({plural(n, 'model')})" if len(said) > 1 else words for words, n in said.most_common()]
 
     def origin(self, of: str) -> str:
