@@ -71,13 +71,14 @@ def main() -> None:
     folds = open_folds(words.out / "cv")
     found = json.loads(path.read_text()) if (path := words.out / "figures.json").exists() else {}
     parts: dict[str, Callable[[], dict[str, Any]]] = {
-        "classes": lambda: classes(folds, words.out),
+        "classes": lambda: classes(folds, words.out / "cv"),
         "maps": lambda: maps(folds),
         "board": lambda: board(words.out),
         "stress": lambda: stressed(words.out),
         "elsewhere": lambda: elsewhere(words.out, words.data),
         "refusals": lambda: refusals(folds, words.out, words.data),
         "int8": lambda: eight_bits(folds),
+        "seeds": lambda: reseeded(words.out),
     }
     for name, measure in parts.items():
         if name not in found:
@@ -88,13 +89,11 @@ def main() -> None:
         ship(words.out)
 
 
-def classes(folds: Sequence[Fold], out: Path) -> dict[str, Any]:
+def classes(folds: Sequence[Fold], run: Path) -> dict[str, Any]:
     """Return accuracy over all of Cheng, by class, plane and tumour size; tumour or not; what certainty is worth."""
-    said = Predictions.load(out / "cv" / "predict" / "predictions.json")
-    persons = [str(p) for p in said.patients]
-    cheng = np.array([p.startswith("cheng:") for p in persons])
-    truth = np.array([str(c) for c in said.labels])
-    guess = np.array([said.classes[i] for i in said.logits.argmax(axis=1)])
+    said = Predictions.load(run / "predict" / "predictions.json")
+    persons, cheng = [str(p) for p in said.patients], of_cheng(said)
+    truth, guess = truth_and_guess(said)
     right = (guess == truth).astype(float)
     healthy = said.probabilities[:, said.classes.index(HEALTHY)]
     called = (healthy < 0.5).astype(float)
@@ -122,6 +121,16 @@ def classes(folds: Sequence[Fold], out: Path) -> dict[str, Any]:
         "specificity": mean(1 - called, truth == HEALTHY),
         "certainty": score_certainty(said),
     }  # fmt: skip
+
+
+def of_cheng(said: Predictions) -> NDArray[np.bool_]:
+    """Return which slices are of Cheng's persons."""
+    return np.array([str(p).startswith("cheng:") for p in said.patients])
+
+
+def truth_and_guess(said: Predictions) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+    """Return the class that each slice is of, and the one it is given, refused or not."""
+    return np.array([str(c) for c in said.labels]), np.array([said.classes[i] for i in said.logits.argmax(axis=1)])
 
 
 def by_person(said: Predictions, chosen: NDArray[np.bool_]) -> Any:
@@ -163,6 +172,23 @@ def maps(folds: Sequence[Fold]) -> dict[str, Any]:
             for name, chosen in groups.items()
         },
     }
+
+
+def reseeded(out: Path) -> dict[str, Any]:
+    """Return accuracy and maps of the same recipe trained with further seeds on the same folds, by seed."""
+    found = {}
+    for run in sorted(out.glob("cv-*"), key=lambda path: int(path.name[3:])):
+        said = Predictions.load(run / "predict" / "predictions.json")
+        truth, guess = truth_and_guess(said)
+        right = np.where(of_cheng(said), truth == guess, np.nan)
+        groups = maps(open_folds(run))["groups"]
+        found[run.name[3:]] = {
+            "accuracy": Bootstrap([str(p) for p in said.patients]).mean(right),
+            "persons_accuracy": by_person(said, of_cheng(said)),
+            **groups["all"],
+            "smallest": groups["size smallest"]["pointing"],
+        }
+    return found
 
 
 def stressed(out: Path) -> dict[str, Any]:

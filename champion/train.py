@@ -7,8 +7,9 @@ DATA holds ``cheng`` and ``sartaj``. They are joined without copies, cut into fi
 trained per fold, so that every slice is judged by a model that never saw its person: those are the figures. The model
 in the package is a sixth one, trained by the same recipe on everyone, with the calibration that the folds give. Slices
 of a synthetic phantom, which is drawn first, take part in every training and in no figure. The last epoch is kept. The
-recipe was chosen knowing what it and others score on these folds: the card says how. About 30 minutes per model on one
-core; a run that was interrupted goes on where it was.
+recipe was chosen knowing what it and others score on these folds: the card says how. With further ``--seeds`` the five
+are trained anew on the same folds, for the card's table of seeds alone. About 30 minutes per model on one core; a run
+that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from gyrus import calibrate_run, join_datasets, make_phantom, predict_run, split
 from gyrus.artifacts import is_finished
 from gyrus.augment import Augment
 from gyrus.models.saved import CALIBRATED
-from gyrus.training import make_config
+from gyrus.training import TrainConfig, make_config
 
 SOURCES = ("cheng", "sartaj")
 RECIPE: dict[str, object] = {
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--weights", type=Path, required=True, help="MobileNetV2's ImageNet weights")
     parser.add_argument("--out", type=Path, default=Path("champion-out"))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[], help="further ones, as 1 2")
     words = parser.parse_args()
     out: Path = words.out.resolve()  # runs note where their phantom is
     data, folds, everyone, phantom = out / "data", out / "folds", out / "all.json", out / "synthetic"
@@ -57,19 +59,31 @@ def main() -> None:
     if not (phantom / "dataset.json").exists():  # written last
         shutil.rmtree(phantom, ignore_errors=True)
         make_phantom(phantom, patients=PATIENTS, varied=True, seed=SEED + 1)
-    config = make_config(**RECIPE, pretrained=str(words.weights.resolve()), synthetic=str(phantom), seed=SEED)
-    train_folds(data, folds, config, out / "cv", resume=True, progress=tell)
+    seeded = {seed: make_config(**RECIPE, pretrained=str(words.weights.resolve()), synthetic=str(phantom), seed=seed)
+              for seed in (SEED, *words.seeds)}  # fmt: skip
+    for seed, config in seeded.items():
+        cross_validate(data, folds, config, cross_validation(out, seed))
     if not is_finished(out / "all"):
-        train_run(data, everyone, config, out / "all", resume=(out / "all").exists(), progress=tell)
-    calibrated = [out / "cv" / f"fold-{i + 1}" / CALIBRATED for i in range(FOLDS)]
+        train_run(data, everyone, seeded[SEED], out / "all", resume=(out / "all").exists(), progress=tell)
+    if not (out / "all" / CALIBRATED).exists():
+        calibrate_run(out / "all", folds=out / "cv", seed=SEED, progress=tell)
+
+
+def cross_validation(out: Path, seed: int) -> Path:
+    """Return the folder of the folds' runs with a seed."""
+    return out / ("cv" if seed == SEED else f"cv-{seed}")
+
+
+def cross_validate(data: Path, folds: Path, config: TrainConfig, out: Path) -> None:
+    """Train a model per fold, calibrate each on the others, and predict every slice by the one that did not see it."""
+    train_folds(data, folds, config, out, resume=True, progress=tell)
+    calibrated = [out / f"fold-{i + 1}" / CALIBRATED for i in range(FOLDS)]
     if not all(is_finished(folder) for folder in calibrated):
         for folder in calibrated:  # each is calibrated on all the others: all or none
             shutil.rmtree(folder, ignore_errors=True)
-        calibrate_run(out / "cv", seed=SEED, progress=tell)
-    if not (out / "all" / CALIBRATED).exists():
-        calibrate_run(out / "all", folds=out / "cv", seed=SEED, progress=tell)
-    if not (out / "cv" / "predict").exists():
-        predict_run(out / "cv", progress=tell)
+        calibrate_run(out, seed=SEED, progress=tell)
+    if not (out / "predict").exists():
+        predict_run(out, progress=tell)
 
 
 def tell(what: str, done: int, total: int) -> None:

@@ -11,9 +11,10 @@ import pytest
 from handmade_slices import write_png
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
 from gyrus.appearance import measure
-from gyrus.appearance.faults import FAULTS
+from gyrus.appearance.faults import FAULTS, find_faults
 from gyrus.audit.quality import ODD_FORMAT, UNREADABLE, WORRY, check_quality
 from gyrus.datasets import open_dataset
 from gyrus.findings import Finding
@@ -129,6 +130,21 @@ def test_colour_is_found_on_grey_and_grey_stored_as_colour_is_not(tmp_path: Path
     assert (found.kind, found.slices) == ("coloured", ("marked.png",))
     assert found.facts["share"] == pytest.approx(16 / 96**2)
     assert "0.2% of its pixels" in found.sentence
+
+
+@pytest.mark.parametrize("name", ["china.jpg", "flower.jpg"])
+def test_a_colour_photograph_is_one_and_tinted_film_is_not(name: str, tmp_path: Path, head: Picture) -> None:
+    """Film photographed in a lit room is of one tint or several, all of them faint."""
+    film = np.clip(head[..., None] * np.array([1.0, 1.1, 0.95]) + np.array([8, 0, 20]), 0, 255).astype(np.uint8)
+    records = []
+    for file, pixels in (("photograph.png", load_sample_image(name)), ("film.png", film)):
+        Image.fromarray(pixels).save(tmp_path / file)
+        records.append(Record(file, tmp_path / file))
+    photograph, tinted = ({f.kind: f for f in find_faults(measure(r.read()))}["coloured"] for r in records)
+    assert (photograph.degree, "colour picture" in photograph.sentence) == (1, True)
+    assert 0 < tinted.degree < 1
+    assert tinted.facts["share"] > 0.5
+    assert "film" in tinted.sentence
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ class TestOneImage:
             "channels": 1,
             "colour": 0.0,
             "coloured": 0.0,
+            "vivid": 0.0,
             "modality": "MR",
             "window": None,
         }
@@ -567,7 +568,18 @@ class TestIdentity:
 
     def test_meta_holds_what_is_listed_and_no_more(self, tmp_path: Path) -> None:
         folder = save_series(tmp_path / "s", BLOCK, AFFINE)
-        common = {"format", "bits", "channels", "colour", "coloured", "modality", "photometric", "syntax", "window"}
+        common = {
+            "format",
+            "bits",
+            "channels",
+            "colour",
+            "coloured",
+            "vivid",
+            "modality",
+            "photometric",
+            "syntax",
+            "window",
+        }
         assert set(read_image(folder / "IM000").meta) == common | {"spacing_where"}
         assert set(read_volume(folder).meta) == common | {"axes", "geometry", "notes"}
 

@@ -90,6 +90,7 @@ def test_colour_becomes_luminance_and_its_spread_is_told(tmp_path: Path, name: s
     assert image.meta["channels"] == 3
     assert image.meta["colour"] == pytest.approx(np.ptp(RGB.astype(int), axis=2).max() / 255)
     assert image.meta["coloured"] == (np.ptp(RGB.astype(int), axis=2) > 12.75).mean()
+    assert image.meta["vivid"] == (np.ptp(RGB.astype(int), axis=2) > 51).mean()
 
 
 @pytest.mark.parametrize(("spread", "share"), [(0, 0), (12, 0), (13, 0.25), (255, 0.25)])
@@ -581,7 +582,7 @@ def test_the_path_is_not_in_the_meta(tmp_path: Path) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("Source", str(tmp_path))
     meta = read_raster(save(tmp_path / "a.png", GREY, pnginfo=info)).meta
-    assert set(meta) == {"format", "bits", "channels", "colour", "coloured", "orientation"}
+    assert set(meta) == {"format", "bits", "channels", "colour", "coloured", "vivid", "orientation"}
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -49,6 +49,7 @@ class Appearance:
         ring: the part of the head that the largest white line or area encloses.
         panels: (across, down), pictures that gaps tell apart.
         coloured: pixels whose colour channels differ visibly, see :class:`gyrus.io.Image`.
+        vivid: those whose channels differ by much, likewise.
         blocks: how much steeper the picture inside the frame is across the borders of a grid of 8 x 8 pixels than
             within its cells: about 1, and more where JPEG has thrown away all that is finer than such a block.
     """
@@ -67,6 +68,7 @@ class Appearance:
     ring: float
     panels: tuple[int, int]
     coloured: float
+    vivid: float
     blocks: float
 
 
@@ -92,6 +94,7 @@ def measure(image: Image) -> Appearance:
         ring=_ring(_scaled(small, small.min(), small.max()), small),
         panels=_panels(_scaled(small, small.min(), small.max())),
         coloured=float(image.meta.get("coloured", 0)),
+        vivid=float(image.meta.get("vivid", 0)),
         blocks=_blocks(inner),
     )
 

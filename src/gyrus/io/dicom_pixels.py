@@ -45,6 +45,7 @@ def read_displayed(header: Header) -> Image:
         **header.meta,
         "colour": tint.most,
         "coloured": tint.share,
+        "vivid": tint.vivid,
         "window": frame.window,
         "spacing_where": frame.spacing_where,
     }

@@ -154,6 +154,7 @@ def _volume(where: Path, headers: Sequence[Header]) -> Volume:
         "bits": max(h.meta["bits"] for h in headers),
         "colour": max(tint.most for tint in tints),
         "coloured": sum(tint.share for tint in tints) / len(tints),
+        "vivid": sum(tint.vivid for tint in tints) / len(tints),
         "window": first.frames[0].window,
         "axes": codes,
         "geometry": lattice.geometry,

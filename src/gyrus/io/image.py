@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 VISIBLE = 0.05
 """Of full scale between a pixel's channels: an eye sees the tint, and compression leaves less in grey pictures."""
+VIVID = 0.2
+"""Of full scale: more than the tint of photographed film, and less than much of a colour photograph."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +27,8 @@ class Image:
         spacing: (row, column) distance between pixel centres in millimetres, or None where the file does not say.
         meta: what else the file says: at least ``format``, ``bits`` per sample, ``channels``; ``colour``, the
             largest difference between a pixel's colour channels relative to full scale (0 for a grey image); and
-            ``coloured``, the share of pixels whose channels differ by more than :data:`VISIBLE`.
+            ``coloured`` and ``vivid``, the shares of pixels whose channels differ by more than :data:`VISIBLE` and
+            :data:`VIVID`.
     """
 
     pixels: NDArray[np.float32]

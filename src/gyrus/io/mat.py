@@ -44,7 +44,15 @@ def read_mat_image(path: Path) -> Image:
         pixels = np.ascontiguousarray(stored[()].T, dtype=np.float32)
     if not np.isfinite(pixels).all():
         raise InputError(f"{path} holds NaN or infinite pixels: replace them before reading")
-    meta = {"format": "MAT", "bits": bits, "channels": 1, "colour": 0.0, "coloured": 0.0, "orientation": 1}
+    meta = {
+        "format": "MAT",
+        "bits": bits,
+        "channels": 1,
+        "colour": 0.0,
+        "coloured": 0.0,
+        "vivid": 0.0,
+        "orientation": 1,
+    }
     return Image(pixels=pixels, spacing=None, meta=meta)
 
 

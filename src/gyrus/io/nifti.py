@@ -80,6 +80,7 @@ def read_nifti(path: Path, channel: int | None = None) -> Volume:
         "channels": 1,
         "colour": 0.0,
         "coloured": 0.0,
+        "vivid": 0.0,
         "axes": codes,
         "geometry": header.geometry,
         "notes": header.notes + surplus,

@@ -22,7 +22,7 @@ from gyrus.errors import InputError
 from gyrus.io import png
 from gyrus.io.checks import MAX_PIXELS, brief, check_file, check_size
 from gyrus.io.codestreams import unended
-from gyrus.io.image import VISIBLE, Image
+from gyrus.io.image import VISIBLE, VIVID, Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 """The file name endings of the formats read here, lower-case; matched without regard to case."""
@@ -71,13 +71,15 @@ class Tint(NamedTuple):
     Attributes:
         most: the largest difference between a pixel's channels, relative to full scale.
         share: of the pixels whose channels differ by more than ``VISIBLE``.
+        vivid: of those whose channels differ by more than ``VIVID``.
     """
 
     most: float
     share: float
+    vivid: float
 
 
-NO_TINT = Tint(0.0, 0.0)
+NO_TINT = Tint(0.0, 0.0, 0.0)
 
 
 def read_raster(path: Path) -> Image:
@@ -115,6 +117,7 @@ def read_raster(path: Path) -> Image:
         "channels": header.channels,
         "colour": tint.most,
         "coloured": tint.share,
+        "vivid": tint.vivid,
         "orientation": header.orientation,
     }
     return Image(pixels=pixels, spacing=header.spacing, meta=meta)
@@ -351,8 +354,8 @@ def _luminance(samples: NDArray[Any]) -> tuple[NDArray[np.float32], Tint]:
         return np.ascontiguousarray(red, dtype=np.float32), NO_TINT
     grey = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
     full = float(np.iinfo(samples.dtype).max)
-    tint = Tint(most / full, np.count_nonzero(spread > VISIBLE * full) / spread.size)
-    return np.ascontiguousarray(grey, dtype=np.float32), tint
+    visible, vivid = (np.count_nonzero(spread > least * full) / spread.size for least in (VISIBLE, VIVID))
+    return np.ascontiguousarray(grey, dtype=np.float32), Tint(most / full, visible, vivid)
 
 
 def _check_pixels(path: Path, pixels: NDArray[np.float32], samples: NDArray[Any]) -> None:
