@@ -28,7 +28,7 @@ from gyrus.thresholds import find_threshold, largest_component
 
 HEALTHY = "no_tumor"
 REFUSES = MappingProxyType({BLANK: 0.0, MONTAGE: 0.0, INVERTED: 0.0, WHITE_RING: 0.0, COLOURED: 1.0, BLOCKY: 0.0})
-"""Fault -> the degree from which on it refuses a picture: coloured letters and tinted film do not, a colour photograph does."""
+"""Fault -> the degree from which on it refuses: coloured letters and tinted film do not, a colour photograph does."""
 
 
 class Place(NamedTuple):
