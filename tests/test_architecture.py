@@ -18,7 +18,7 @@ SOURCE = ROOT / "src" / "gyrus"
 FLOORS = (
     {
         *("_version", "augment", "confusion", "errors", "findings", "guides", "headline", "holes", "intervals"),
-        *("paths", "regions", "sheets", "shipped", "titles"),
+        *("paths", "regions", "sheets", "shipped", "titles", "words"),
     },
     {
         *("artifacts", "catalogue_tables", "devices", "epochs", "io", "options", "page", "study_tables", "thresholds"),

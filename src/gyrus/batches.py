@@ -14,8 +14,7 @@ from gyrus.erasure import Erased, erase
 from gyrus.preprocess import Preprocess, frame_of
 from gyrus.records import Record
 from gyrus.trainconfig import TrainConfig
-
-HEALTHY = "no_tumor"
+from gyrus.words import HEALTHY
 
 
 @dataclass(eq=False)

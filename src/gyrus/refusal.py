@@ -25,8 +25,8 @@ from gyrus.preprocess import Frame
 from gyrus.records import Record
 from gyrus.regions import Region, measure
 from gyrus.thresholds import find_threshold, largest_component
+from gyrus.words import HEALTHY
 
-HEALTHY = "no_tumor"
 REFUSES = MappingProxyType({BLANK: 0.0, MONTAGE: 0.0, INVERTED: 0.0, WHITE_RING: 0.0, COLOURED: 1.0, BLOCKY: 0.0})
 """Fault -> the degree from which on it refuses: coloured letters and tinted film do not, a colour photograph does."""
 

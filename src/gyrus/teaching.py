@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gyrus.batches import HEALTHY, outlines_of
+from gyrus.batches import outlines_of
 from gyrus.devices import pick_device
 from gyrus.errors import InputError
 from gyrus.loading import Progress, load_slices
@@ -21,6 +21,7 @@ from gyrus.records import Record
 from gyrus.shipped import list_shipped
 from gyrus.thresholds import LARGEST, find_threshold
 from gyrus.trainconfig import GUIDES, TrainConfig
+from gyrus.words import HEALTHY
 
 CUT = find_threshold(f"prominence:0.5+{LARGEST}")
 """Half of the peak's prominence over the map's median, in one piece: where the logits' zero lies does not matter."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gyrus.artifacts import is_finished, read_json, refuse_existing, write_json, write_manifest
 from gyrus.augment import apply, draw, keep_shown, move
-from gyrus.batches import HEALTHY, Batches, indices_of, stream
+from gyrus.batches import Batches, indices_of, stream
 from gyrus.devices import has_fast_bf16, pick_device
 from gyrus.epochs import BEST, LAST, Checkpoints, EpochTable, WholeFiles
 from gyrus.errors import InputError
@@ -32,6 +32,7 @@ from gyrus.splits import Split
 from gyrus.synthetic import synthetic_facts, synthetic_slices
 from gyrus.teaching import find_teacher, guiding_outlines, teacher_facts
 from gyrus.trainconfig import TrainConfig, make_config
+from gyrus.words import HEALTHY
 
 __all__ = ["CONFIG", "EPOCHS", "SPLIT", "AttentionSwitch", "TrainConfig", "fit", "make_config"]
 

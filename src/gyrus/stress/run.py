@@ -23,7 +23,8 @@ from gyrus.rundata import Fold, joint_statement, open_folds
 from gyrus.stress.judge import Judge, Row
 from gyrus.stress.page import Gallery, write_stress_page
 from gyrus.stress.summary import per_slice, summarise
-from gyrus.stress.views import NO_TUMOR, Views, view
+from gyrus.stress.views import Views, view
+from gyrus.words import HEALTHY
 
 SCHEMA = "gyrus.stress/1"
 STRESS, PER_SLICE, PAGE = "stress.json", "slices.csv", "stress.html"
@@ -135,7 +136,7 @@ def _judged(model: Classifier, records: Sequence[Record], seed: int, gallery: Ga
 
 def fillable(record: Record) -> bool:
     """Whether a slice has a tumour, and an outline of it."""
-    return record.mask is not None and record.label != NO_TUMOR
+    return record.mask is not None and record.label != HEALTHY
 
 
 def _lacks(models: Sequence[Classifier], rows: Sequence[Row]) -> Iterable[str]:

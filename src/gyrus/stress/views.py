@@ -22,8 +22,6 @@ Fill = tuple[str, str]
 Level = tuple[str, float]
 """A degradation's name and its strength."""
 
-NO_TUMOR = "no_tumor"
-"""The class of slices without one."""
 CLEAN: Level = ("clean", 0.0)
 LEVELS: tuple[Level, ...] = (CLEAN, *((d.name, float(s)) for d in DEGRADATIONS for s in d.strengths))
 TUMOUR, HEALTHY, CORNERS = "tumour", "healthy", "corners"

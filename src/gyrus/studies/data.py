@@ -28,11 +28,12 @@ from gyrus.geometry import scale_of
 from gyrus.loading import Progress, batches
 from gyrus.preprocess import Preprocess
 from gyrus.records import PLANES, Dataset, Record
+from gyrus.words import HEALTHY
 
 if TYPE_CHECKING:
     from gyrus.augment import Augment
 
-HEALTHY, TUMOUR = "no_tumor", "tumor"
+TUMOUR = "tumor"
 COPY = "copy"
 """The ``subset`` of a picture that was made of another one; see :func:`originals`."""
 ORIGINAL = "original"
