@@ -67,7 +67,7 @@ def phantom_slices(atlas: Atlas, number: int, seed: int) -> Iterator[Drawn]:
     kind = CLASSES[number % len(CLASSES)]
     tumour = None if kind == NO_TUMOR else draw_tumour(atlas, patient, kind, rng)
     for plane in PLANES:
-        for level in _levels(plane, rng):
+        for level in levels(plane, rng):
             pixels, _ = render_slice(atlas, patient, Cut(plane, level, SIDE), tumour, rng)
             if filled(pixels):
                 yield Drawn(pixels, PLANES.index(plane), f"phantom-{number}")
@@ -75,13 +75,19 @@ def phantom_slices(atlas: Atlas, number: int, seed: int) -> Iterator[Drawn]:
 
 def loosened(patient: Patient, rng: np.random.Generator) -> Patient:
     """Return the patient tilted in the scanner, of another build, and scanned with another contrast."""
+    built = loosely_built(patient, rng)
+    return replace(built, scan=_contrast(patient.scan, rng))
+
+
+def loosely_built(patient: Patient, rng: np.random.Generator) -> Patient:
+    """Return the patient tilted in the scanner and of another build."""
     build = np.exp(rng.normal(0, 0.05, 3))
     warp = replace(
         patient.warp,
         matrix=patient.warp.matrix @ tilt(rng) / build[None, :],
         knots=tuple(k * rng.uniform(0.7, 1.5) for k in patient.warp.knots),
     )
-    return replace(patient, warp=warp, scan=_contrast(patient.scan, rng))
+    return replace(patient, warp=warp)
 
 
 def _contrast(scan: Scan, rng: np.random.Generator) -> Scan:
@@ -120,7 +126,7 @@ def tilt(rng: np.random.Generator) -> Floats:
     )
 
 
-def _levels(plane: str, rng: np.random.Generator) -> Floats:
+def levels(plane: str, rng: np.random.Generator) -> Floats:
     """Return levels in mm, one in each of equally many parts of the head."""
     count, (low, high) = _COUNTS[plane], _LEVELS[plane]
     return np.asarray(low + (np.arange(count) + rng.uniform(0, 1, count)) / count * (high - low))
@@ -152,7 +158,7 @@ def template_slices(brain: NDArray[np.float32], affine: Floats, number: int, see
     curve = contrast_curve(rng)
     to_voxels = np.linalg.inv(affine)
     for plane in PLANES:
-        for level in _levels(plane, rng):
+        for level in levels(plane, rng):
             points = _warped(patient, Cut(plane, level, SIDE))
             values = _sampled(brain, points @ to_voxels[:3, :3].T + to_voxels[:3, 3])
             pixels = _as_pixels(_curved(values, curve) + rng.normal(0, patient.scan.noise, values.shape))
@@ -322,12 +328,12 @@ def _mosaic(pixels: Pixels, parts: int, rng: np.random.Generator) -> Pixels:
 # From the scanner into a dataset -------------------------------------------------------------------------------------
 
 
-def photographed(drawn: Drawn, rng: np.random.Generator) -> Image:
+def photographed(drawn: Drawn, rng: np.random.Generator, *, clutter: bool = True) -> Image:
     """Return the slice as a dataset might hold it.
 
-    First what the phantom's face lacks: cheeks, another build, things that are dark or bright. Then cut by the field of
-    view, turned within 25 degrees, squeezed, upside down or turned by a quarter now and then; with a receive field,
-    foreign texture, another gamma, blur, noise, thick slices, letters, a frame.
+    First what the phantom's face lacks: cheeks, another build, and, with ``clutter``, things that are dark or bright.
+    Then cut by the field of view, turned within 25 degrees, squeezed, upside down or turned by a quarter now and then;
+    with a receive field, foreign texture, another gamma, blur, noise, thick slices, letters, a frame.
     """
     plane = PLANES[drawn.plane]
     image = drawn.pixels.astype(np.float32) / 255
@@ -335,7 +341,7 @@ def photographed(drawn: Drawn, rng: np.random.Generator) -> Image:
         image = _fleshed(image, rng)
     if rng.random() < 0.5:
         image = _reshaped(image, rng)
-    if rng.random() < 0.35:
+    if clutter and rng.random() < 0.35:
         _clutter(image, plane != "sagittal", rng)
     image = _trimmed(image, plane, rng)
     if rng.random() < 0.15:

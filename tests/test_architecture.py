@@ -27,7 +27,7 @@ FLOORS = (
     {"appearance", "baselines", "datasets", "erasure", "loading", "maps", "models", "predictions"},
     {
         *("console", "convert", "duplicates", "explain", "features", "phantom", "planes", "probes", "refusal"),
-        *("prediction_tables", "tables", "trainconfig"),
+        *("prediction_tables", "sequences", "tables", "trainconfig"),
     },
     {"batches", "exported", "groups", "inference", "synthetic"},
     {"drawings", "engines", "joining", "splits", "teaching"},
@@ -42,7 +42,7 @@ FLOORS = (
 LONGEST = 400
 SPEAKERS = {"cli", "console"}
 BINARY = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".dcm", ".nii", ".gz", ".mat", ".npy")
-BINARY += (".npz", ".pth", ".pt", ".safetensors", ".ckpt", ".pkl", ".h5", ".zip")
+BINARY += (".npz", ".onnx", ".pth", ".pt", ".safetensors", ".ckpt", ".pkl", ".h5", ".zip")
 
 
 @cache
@@ -235,6 +235,7 @@ class TestTrackedFiles:
         base = Path("src/gyrus/shipped/gyrus-base")
         shipped = {
             Path("src/gyrus/planes/planes.safetensors"),
+            Path("src/gyrus/sequences/sequences.onnx"),
             base / "model.safetensors",
             base / "reference.safetensors",
         }

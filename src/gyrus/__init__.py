@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from gyrus.probes import run_probes
     from gyrus.records import Dataset, Record
     from gyrus.report import write_report
+    from gyrus.sequences import recognise_sequences
     from gyrus.splits import Split, holdout, kfold, official, split_dataset
     from gyrus.stages import (
         explain_files,
@@ -84,6 +85,7 @@ _HOMES = {
     "gyrus.probes": ("run_probes",),
     "gyrus.records": ("Dataset", "Record"),
     "gyrus.report": ("write_report",),
+    "gyrus.sequences": ("recognise_sequences",),
     "gyrus.splits": ("Split", "holdout", "kfold", "official", "split_dataset"),
     "gyrus.stress": ("stress_run",),
     "gyrus.studies": ("list_studies", "run_study", "show_study"),
@@ -159,6 +161,7 @@ __all__ = [
     "read_image",
     "read_volume",
     "recognise_planes",
+    "recognise_sequences",
     "restore",
     "run_demo",
     "run_probes",
