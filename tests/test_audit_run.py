@@ -18,7 +18,7 @@ from gyrus.audit import CHECKS, audit_data
 from gyrus.errors import InputError
 from gyrus.page.words import breakable
 
-FAST = ("shortcuts", "disagreements", "planes")
+FAST = ("shortcuts", "disagreements", "planes", "sequences")
 
 
 def write_slice(path: Path, seed: int) -> None:
@@ -140,12 +140,18 @@ def test_what_cannot_be_audited_is_refused(planted: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
-def test_shortcuts_and_planes_are_looked_at(tiny_phantom: Path, tmp_path: Path) -> None:
-    """The phantom's pictures hold their class in no corner; its planes are what its manifest says."""
+def test_shortcuts_planes_and_sequences_are_looked_at(tiny_phantom: Path, tmp_path: Path) -> None:
+    """The phantom's pictures hold their class in no corner; planes are what its manifest says, and most are T1-CE."""
     found = audit_data([tiny_phantom], tmp_path / "audit", skip=("disagreements", "quality"))
     (shortcuts,) = found["shortcuts"]
     assert shortcuts["name"] == "phantom"
     corners = next(row for row in shortcuts["before"] if row["probe"] == "corners")
     assert not corners["suspicious"]
     assert {row["plane"] for row in found["planes"]["phantom"]} <= {"axial", "coronal", "sagittal", "unsure"}
-    assert sum(row["n"] for row in found["planes"]["phantom"]) == found["datasets"][0]["slices"]
+    slices = found["datasets"][0]["slices"]
+    assert sum(row["n"] for row in found["planes"]["phantom"]) == slices
+    scanned = {s: sum(r["n"] for r in found["sequences"]["phantom"] if r["sequence"] == s) for s in ("T1-CE", "T2")}
+    assert scanned["T1-CE"] >= 0.7 * slices
+    assert scanned["T2"] == 0
+    page = (tmp_path / "audit" / "audit.html").read_text(encoding="utf-8")
+    assert page.index('<h2 id="planes">') < page.index('<h2 id="sequences">')

@@ -217,6 +217,19 @@ def test_planes_known_of_one_class_alone_are_no_probe() -> None:
     assert "plane" not in results_of(table_only(LABELS), ["axial"] * 40)
 
 
+def test_the_sequence_tells_the_class_where_it_is_given() -> None:
+    sequences = ["T1-CE" if label == "glioma" else "T2" for label in LABELS]
+    views = table_only(LABELS)
+    (result,) = (
+        r for r in probe_views(views, APART, sequences=[*sequences[:30], *[None] * 10]) if r.name == "sequence"
+    )
+    assert (result.accuracy.value, result.n) == (1, 30)
+    assert "the MRI sequence of the slice" in result.sentence
+    assert "sequence" not in results_of(views)
+    with pytest.raises(InputError, match="one for each"):
+        probe_views(views, APART, sequences=["T2"])
+
+
 def test_the_dataset_tells_the_class() -> None:
     sources = ["cheng" if label == "glioma" else "sartaj" for label in LABELS]
     result = results_of(table_only(LABELS, source=sources))["source"]
@@ -228,7 +241,7 @@ def test_the_dataset_tells_the_class() -> None:
 
 def test_blank_pictures_are_at_chance() -> None:
     results = results_of(table_only(LABELS))
-    assert set(results) == set(PROBES) - {"plane", "source"}
+    assert set(results) == set(PROBES) - {"plane", "sequence", "source"}
     for result in results.values():
         assert result.balanced.value == pytest.approx(0.5, abs=1e-9)
         assert not result.suspicious

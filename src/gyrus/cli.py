@@ -130,7 +130,8 @@ def audit(
         list[Path] | None, typer.Option("--split", help="A split to check besides the official one; repeatable.")
     ] = None,
     skip: Annotated[
-        str | None, typer.Option("--skip", help="Comma-separated: quality, planes, shortcuts, disagreements.")
+        str | None,
+        typer.Option("--skip", help="Comma-separated: quality, planes, sequences, shortcuts, disagreements."),
     ] = None,
     weights: Annotated[
         str, typer.Option("--weights", help="Of the network that disputes labels: package, or a MobileNetV2 file.")

@@ -10,6 +10,7 @@ from gyrus.duplicates import Copies
 from gyrus.findings import Finding
 from gyrus.planes import PlaneGuess
 from gyrus.records import Dataset
+from gyrus.sequences import SequenceGuess
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Examined:
         leaks: one for each of ``parts``.
         findings: worst first.
         planes: one guess for each slice; empty where that check was left out.
+        sequences: likewise.
         shortcuts: per dataset, and of all together; empty where that check was left out.
         skipped: check -> why.
         seconds: check -> wall-clock time.
@@ -34,6 +36,7 @@ class Examined:
     leaks: list[Leak] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     planes: list[PlaneGuess] = field(default_factory=list)
+    sequences: list[SequenceGuess] = field(default_factory=list)
     shortcuts: list[Shortcuts] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)

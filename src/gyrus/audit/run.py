@@ -23,14 +23,18 @@ from gyrus.duplicates import find_copies
 from gyrus.errors import InputError, MissingExtraError
 from gyrus.findings import Finding
 from gyrus.groups import join_groups
-from gyrus.loading import Progress
+from gyrus.loading import Progress, read_ahead
 from gyrus.paths import PathLike, PathLikes, all_paths
 from gyrus.planes import recognise_planes
-from gyrus.records import Dataset
+from gyrus.records import Dataset, Record
+from gyrus.sequences import recognise_sequences
 from gyrus.splits import Split
 
-CHECKS = ("quality", "planes", "shortcuts", "disagreements")
+CHECKS = ("quality", "planes", "sequences", "shortcuts", "disagreements")
 """What can be left out of an audit; copies and the labels on them are always looked at."""
+
+_CHUNK = 64
+"""Slices in memory at a time."""
 
 
 def audit_data(
@@ -111,13 +115,14 @@ def examine(
     readable = [i for i in range(len(records)) if i not in found.copies.unreadable]
     kept = [records[i] for i in readable]
     kept_groups = [groups[i] for i in readable]
-    if "planes" not in skip:
-        with _timed(seconds, "planes"):
-            found.planes = recognise_planes(kept, progress=progress)
+    if not {"planes", "sequences"} <= set(skip):
+        with _timed(seconds, "recognition"):
+            _recognise(found, kept, skip, progress)
     if "shortcuts" not in skip:
         with _timed(seconds, "shortcuts"):
             planes = [g.plane for g in found.planes] or [r.plane for r in kept]
-            found.shortcuts = find_shortcuts(kept, kept_groups, planes, seed=seed, progress=progress)
+            sequences = [g.sequence for g in found.sequences] or None
+            found.shortcuts = find_shortcuts(kept, kept_groups, planes, sequences, seed=seed, progress=progress)
     if "disagreements" not in skip:
         with _timed(seconds, "disagreements"):
             try:
@@ -131,15 +136,26 @@ def examine(
     return found
 
 
+def _recognise(found: Examined, records: Sequence[Record], skip: Sequence[str], progress: Progress | None) -> None:
+    """Tell planes and sequences, every file being read once for both."""
+    done = 0
+    for chunk, looked in read_ahead(records, Record.read, _CHUNK):
+        images = [image for image in looked if not isinstance(image, InputError)]
+        if "planes" not in skip:
+            found.planes += recognise_planes(images)
+        if "sequences" not in skip:
+            found.sequences += recognise_sequences(images)
+        done += len(chunk)
+        if progress:
+            progress("planes and sequences", done, len(records))
+
+
 def describe(found: Examined, datasets: Sequence[Dataset]) -> dict[str, Any]:
     """Return what ``audit.json`` holds."""
     records = found.dataset.records
     readable = [r for i, r in enumerate(records) if i not in found.copies.unreadable]
     kinds = Counter(pair.kind for pair in found.copies.pairs)
     redundant = Counter(records[i].source for cluster in found.copies.clusters for i in cluster[1:])
-    planes: dict[str, Counter[tuple[str, str]]] = {}
-    for record, guess in zip(readable, found.planes, strict=False):
-        planes.setdefault(record.source, Counter())[str(record.label), guess.plane or "unsure"] += 1
     return {
         "schema": "gyrus.audit/1",
         "datasets": [d.summary() | {"called": name} for d, name in zip(datasets, by_source(records), strict=True)],
@@ -154,15 +170,24 @@ def describe(found: Examined, datasets: Sequence[Dataset]) -> dict[str, Any]:
             ],
             "overlaps": leaks.overlaps(found.dataset, found.copies),
         },
-        "planes": {
-            name: [{"label": label, "plane": plane, "n": n} for (label, plane), n in sorted(counts.items())]
-            for name, counts in planes.items()
-        },
+        "planes": _counted("plane", readable, [g.plane for g in found.planes]),
+        "sequences": _counted("sequence", readable, [g.sequence for g in found.sequences]),
         "shortcuts": [s.to_dict(readable) for s in found.shortcuts],
         "counts": dict(Counter(f.kind for f in found.findings)),
         "findings": found.findings,
         "skipped": found.skipped,
         "seconds": {name: round(value, 1) for name, value in found.seconds.items()},
+    }
+
+
+def _counted(what: str, records: Sequence[Record], told: Sequence[str | None]) -> dict[str, list[dict[str, Any]]]:
+    """Return for each dataset how many slices of each label are of each plane or sequence; nothing if none was told."""
+    counts: dict[str, Counter[tuple[str, str]]] = {}
+    for record, name in zip(records, told, strict=False):
+        counts.setdefault(record.source, Counter())[str(record.label), name or "unsure"] += 1
+    return {
+        source: [{"label": label, what: name, "n": n} for (label, name), n in sorted(of.items())]
+        for source, of in counts.items()
     }
 
 

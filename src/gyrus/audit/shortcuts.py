@@ -54,6 +54,7 @@ def find_shortcuts(
     records: Sequence[Record],
     groups: Sequence[str],
     planes: Sequence[str | None],
+    sequences: Sequence[str | None] | None = None,
     *,
     seed: int = 0,
     progress: Progress | None = None,
@@ -64,6 +65,7 @@ def find_shortcuts(
         records: readable slices of one or several datasets.
         groups: of each, see :func:`gyrus.groups.join_groups`.
         planes: of each; None where unsure.
+        sequences: likewise; None where they are not known of any.
         seed: of the cross-validation.
         progress: called as probes are done.
     """
@@ -78,10 +80,12 @@ def find_shortcuts(
         members = tuple(i for i in indices if labels[name][i] is not None)
         some = [replace(records[i], label=labels[name][i]) for i in members]
         theirs, cut = [groups[i] for i in members], [planes[i] for i in members]
+        scanned = None if sequences is None else [sequences[i] for i in members]
         if not _has_classes(some, theirs):
             continue
         before, after = (
-            probe_views(seen.select(members, some), theirs, planes=cut, seed=seed, progress=progress) for seen in views
+            probe_views(seen.select(members, some), theirs, planes=cut, sequences=scanned, seed=seed, progress=progress)
+            for seen in views
         )
         found.append(Shortcuts(name, members, tuple(before), tuple(after)))
     return found

@@ -25,6 +25,7 @@ INFO = DatasetInfo(
         "14 images labelled pituitary are copies of Cheng meningiomas.",
         "82 of the 253 navoneel images repeat images of this dataset.",
         "62 or more slices, nearly all of them no_tumor, are CT: bone is a white ring there.",
+        "Tumours are nearly all on T1 after contrast medium; of 277 pictures labelled no_tumor 4 are (told by eye).",
         "Image width and height alone tell tumour from none at 91.9 %.",
         "It says nothing about patients: slices of one person may lie on both sides of a split.",
     ),

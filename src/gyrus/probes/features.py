@@ -11,7 +11,20 @@ from numpy.typing import NDArray
 
 from gyrus.probes.views import CANVAS, Views
 
-Planes = Sequence[str | None]
+Names = Sequence[str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What else is known of N slices; None where it is not.
+
+    Attributes:
+        planes: N.
+        sequences: N.
+    """
+
+    planes: Names
+    sequences: Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +36,7 @@ class Probe:
         title: for people.
         what: what it sees, as a sentence.
         subject: what gives the class away, for the sentence on its result.
-        features: (views, planes) -> (N, F); a row of NaN is left out, as its value is not known.
+        features: (views, what else is known) -> (N, F); a row of NaN is left out, as its value is not known.
         of_picture: whether it sees pixels, so that preprocessing can change what it finds.
         nearest: whether the class of the most similar slice is taken, instead of a forest fitted.
         caveat: a sentence on what a good score may mean besides a shortcut, or "".
@@ -33,7 +46,7 @@ class Probe:
     title: str
     what: str
     subject: str
-    features: Callable[[Views, Planes], NDArray[Any]]
+    features: Callable[[Views, Told], NDArray[Any]]
     of_picture: bool = True
     nearest: bool = False
     caveat: str = ""
@@ -74,16 +87,20 @@ def _ends(width: int) -> tuple[slice, slice]:
     return slice(0, width), slice(CANVAS - width, CANVAS)
 
 
-def _geometry(views: Views, _: Planes) -> NDArray[np.float64]:
+def _geometry(views: Views, _: Told) -> NDArray[np.float64]:
     height, width = views.size.T.astype(np.float64)
     return np.stack([width, height, width / height], axis=1)
 
 
-def _plane(_: Views, planes: Planes) -> NDArray[np.float64]:
-    return _one_hot(planes)
+def _plane(_: Views, told: Told) -> NDArray[np.float64]:
+    return _one_hot(told.planes)
 
 
-def _source(views: Views, _: Planes) -> NDArray[np.float64]:
+def _sequence(_: Views, told: Told) -> NDArray[np.float64]:
+    return _one_hot(told.sequences)
+
+
+def _source(views: Views, _: Told) -> NDArray[np.float64]:
     return _one_hot([record.source for record in views.records])
 
 
@@ -126,6 +143,11 @@ PROBES: dict[str, Probe] = {
         Probe(
             "plane", "the plane", "Knows whether the slice is axial, coronal or sagittal, nothing else.",
             "the plane of the slice", _plane, of_picture=False,
+        ),
+        Probe(
+            "sequence", "the sequence", "Knows whether the slice looks like T1, T1-CE, T2 or FLAIR, nothing else.",
+            "the MRI sequence of the slice", _sequence, of_picture=False,
+            caveat="Part of it may be anatomy: a tumour that takes up contrast medium shows that there was some.",
         ),
         Probe(
             "source", "the dataset", "Knows which of the pooled datasets the slice comes from, nothing else.",

@@ -15,7 +15,7 @@ from gyrus.intervals import Bootstrap
 from gyrus.loading import Progress
 from gyrus.preprocess import Preprocess
 from gyrus.probes.crossval import FOLDS, folds_of, forest_scores, scores_of
-from gyrus.probes.features import PROBES, Planes, Probe, corners
+from gyrus.probes.features import PROBES, Names, Probe, Told, corners
 from gyrus.probes.result import ProbeResult, judge
 from gyrus.probes.views import Views, canvas_of, view_records
 from gyrus.records import Record
@@ -25,7 +25,8 @@ def run_probes(
     records: Sequence[Record],
     groups: Sequence[str],
     *,
-    planes: Planes | None = None,
+    planes: Names | None = None,
+    sequences: Names | None = None,
     preprocess: Preprocess | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -36,8 +37,10 @@ def run_probes(
         records: what to look at; those without a label, or of a class with a single group, are left out.
         groups: one name per record, the patient or the cluster of copies; no group is both fitted and tested on.
         planes: one per record, None where unknown; ``Record.plane`` if not given.
-        preprocess: look at the pictures as a network would be given them; probes of the file, its size, the plane and
-            the dataset, which preprocessing cannot change, are then left out. None looks at the files' own pictures.
+        sequences: likewise; if not given, none is known.
+        preprocess: look at the pictures as a network would be given them; probes of the file, its size, the plane,
+            the sequence and the dataset, which preprocessing cannot change, are then left out. None looks at the files'
+            own pictures.
         seed: of the folds, the trees and the bootstrap.
         progress: called as records are read and probes are run.
 
@@ -48,7 +51,7 @@ def run_probes(
         InputError: a file cannot be read, or fewer than two classes have two groups.
     """
     (views,) = view_records(records, (preprocess,), progress)
-    return probe_views(views, groups, planes=planes, seed=seed, progress=progress)
+    return probe_views(views, groups, planes=planes, sequences=sequences, seed=seed, progress=progress)
 
 
 def compare_probes(
@@ -56,7 +59,8 @@ def compare_probes(
     groups: Sequence[str],
     preprocess: Preprocess,
     *,
-    planes: Planes | None = None,
+    planes: Names | None = None,
+    sequences: Names | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[list[ProbeResult], list[ProbeResult]]:
@@ -66,7 +70,7 @@ def compare_probes(
         InputError: as :func:`run_probes`.
     """
     before, after = (
-        probe_views(views, groups, planes=planes, seed=seed, progress=progress)
+        probe_views(views, groups, planes=planes, sequences=sequences, seed=seed, progress=progress)
         for views in view_records(records, (None, preprocess), progress)
     )
     return before, after
@@ -76,7 +80,8 @@ def probe_views(
     views: Views,
     groups: Sequence[str],
     *,
-    planes: Planes | None = None,
+    planes: Names | None = None,
+    sequences: Names | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[ProbeResult]:
@@ -86,6 +91,7 @@ def probe_views(
         views: of N records.
         groups: N names.
         planes: N planes, or None for the records' own.
+        sequences: N sequences, or None where they are not known.
         seed: as for :func:`run_probes`.
         progress: called as probes are run.
 
@@ -93,19 +99,22 @@ def probe_views(
         InputError: fewer than two classes have two groups.
     """
     records = views.records
-    planes = [r.plane for r in records] if planes is None else planes
-    if not len(records) == len(groups) == len(planes):
-        raise InputError(f"{len(records)} records need as many groups and planes: give one for each")
+    told = Told(
+        [r.plane for r in records] if planes is None else planes,
+        [None] * len(records) if sequences is None else sequences,
+    )
+    if not len(records) == len(groups) == len(told.planes) == len(told.sequences):
+        raise InputError(f"{len(records)} records need as many groups, planes and sequences: give one for each")
     whole = _task(records, groups, np.ones(len(records), dtype=np.bool_), seed)
     if whole is None:
         raise InputError("probes need two classes of at least two groups each: give them more labelled slices")
     chosen = [p for p in PROBES.values() if p.of_picture or not views.prepared]
     results = []
     for done, probe in enumerate(chosen, start=1):
-        features = probe.features(views, planes)
+        features = probe.features(views, told)
         known = np.isfinite(features).all(axis=1)
         task = whole if known.all() else _task(records, groups, known, seed)
-        if task is not None and features.shape[1] > 1:  # a single column is a single plane or dataset
+        if task is not None and features.shape[1] > 1:  # a single column is a single plane, sequence or dataset
             results.append(_run(probe, features[task.rows], task))
         if progress:
             progress("probing", done, len(chosen))
