@@ -168,7 +168,9 @@ def print_refusals(sets: dict[str, Observed], fitted: dict[Score, tuple[Referenc
 def only(seen: Observed, rows: NDArray[np.bool_]) -> Observed:
     """Return some of the slices of a pass."""
     faults = [f for f, chosen in zip(seen.faults, rows, strict=True) if chosen]
-    return Observed(seen.logits[rows], {}, seen.features[rows], seen.edges[rows], faults)
+    return Observed(
+        seen.logits[rows], {}, seen.features[rows], seen.edges[rows], faults, sequences=seen.sequences[rows]
+    )
 
 
 def held_of(
@@ -184,7 +186,8 @@ def held_of(
     kinds = [refusing_kinds(f) for f in part.faults]
     strange = novelty(score, reference, part.features, part.logits)
     upside_down, nothing = turned(reference[UPRIGHT], part.edges), np.full((int(rows.sum()), len(CUTS)), np.nan)
-    return Held(part.logits, strange, upside_down, kinds, truth[rows], np.array(persons)[rows].tolist(), nothing)
+    names = np.array(persons)[rows].tolist()
+    return Held(part.logits, strange, upside_down, kinds, truth[rows], names, nothing, part.sequences)
 
 
 def rubbish(records: Sequence[Record], folder: Path, rng: np.random.Generator) -> Iterator[tuple[str, list[Record]]]:

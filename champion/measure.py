@@ -12,10 +12,13 @@ never saw its person, with temperature, sets, limits and the outline's cut fitte
 from __future__ import annotations
 
 import argparse
+import csv
 import json
+import re
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,16 +47,21 @@ from gyrus.models import Classifier
 from gyrus.models.saved import CARD, WEIGHTS, write_model
 from gyrus.planes import recognise_planes
 from gyrus.preprocess import frame_of
+from gyrus.refusal import UNLIKELY
 from gyrus.rundata import Fold, open_folds
+from gyrus.sequences import recognise_sequences
 from gyrus.shipped import DEFAULT
 from gyrus.studies.data import binary, without_copies
 from gyrus.thresholds import Threshold, find_threshold, largest_component
 from gyrus.training import read_recipe
+from gyrus.words import HEALTHY, SEQUENCES
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 HOME = Path(__file__).parents[1] / "src" / "gyrus" / "shipped" / DEFAULT
+TOLD = Path(__file__).parents[1] / "benchmarks" / "sequences.csv"
+OF_SEQUENCE = re.compile(r"(Looks like|Does not look enough like) [^.]*\.")
 PAGE = Path(__file__).parents[1] / "docs" / "gyrus-base.md"
-HEALTHY, LICENCE = "no_tumor", "CC-BY-4.0"
+LICENCE = "CC-BY-4.0"
 LEAST = 0.005
 """Share of a slice of other sources that has to be tumour for it to take part."""
 STRESSED = 200
@@ -79,6 +87,7 @@ def main() -> None:
         "refusals": lambda: refusals(folds, words.out, words.data),
         "int8": lambda: eight_bits(folds),
         "seeds": lambda: reseeded(words.out),
+        "sequences": lambda: sequences(words.out, words.data),
     }
     for name, measure in parts.items():
         if name not in found:
@@ -120,6 +129,7 @@ def classes(folds: Sequence[Fold], run: Path) -> dict[str, Any]:
         "sensitivity": mean(called, truth != HEALTHY),
         "specificity": mean(1 - called, truth == HEALTHY),
         "certainty": score_certainty(said),
+        "flagged": sum(not OF_SEQUENCE.fullmatch(said.reasons[i]) for i, s in enumerate(said.status) if s == "flagged"),
     }  # fmt: skip
 
 
@@ -305,6 +315,50 @@ def refusals(folds: Sequence[Fold], out: Path, data: Path) -> dict[str, Any]:
                 "not ok": boot.mean((status != "ok").astype(float)),
             }
     return found
+
+
+def sequences(out: Path, data: Path) -> dict[str, Any]:
+    """Return what sequences Sartaj's slices are of, told by eye, and what asking about the sequence changes."""
+    with TOLD.open(encoding="utf-8", newline="") as stream:
+        told = list(csv.DictReader(stream))
+    learned: dict[str, Counter[str]] = {HEALTHY: Counter(), "tumour": Counter()}
+    for row in told:
+        if row["dataset"] == "sartaj":
+            folder = Path(row["file"]).parent.name
+            learned[folder if folder == HEALTHY else "tumour"][row["sequence"] or "unclear"] += 1
+    of_file = {data / "navoneel" / r["file"]: r["sequence"] for r in told if r["dataset"] == "navoneel"}
+    records = [r for r in open_dataset(data / "navoneel") if of_file.get(r.path)]
+    named = np.array([of_file[r.path] for r in records])
+    model = shipped_model(out)
+    assert model.spec.calibration is not None, "champion/train.py calibrates"
+    known = model.spec.calibration.sequences
+    asked = silent_misses(model, records, named)
+    model.spec = model.spec.model_copy(
+        update={"calibration": model.spec.calibration.model_copy(update={"sequences": ()})}
+    )
+    everyone = list(open_dataset(out / "data", "manifest"))
+    guesses = recognise_sequences(everyone)
+    doubted = [str(r.patient).startswith("cheng:") for r, g in zip(everyone, guesses, strict=True)
+               if sum(g.probabilities[s] for s in known) < UNLIKELY]  # fmt: skip
+    return {
+        "learned": learned,
+        "navoneel": {"asked": asked, "not asked": silent_misses(model, records, named)},
+        "flagged": {"cheng": sum(doubted), "sartaj": len(doubted) - sum(doubted)},
+    }
+
+
+def silent_misses(model: Classifier, records: Sequence[Record], named: NDArray[np.str_]) -> dict[str, dict[str, int]]:
+    """Return for each sequence how many tumours are called no_tumor, and how many with neither refusal nor flag."""
+    said = predict(model, records)
+    tumour = np.array([r.label != HEALTHY for r in records])
+    missed = tumour & (said.logits.argmax(axis=1) == said.classes.index(HEALTHY))
+    counted = {
+        "slices": np.ones(len(records), dtype=np.bool_),
+        "tumours": tumour,
+        "missed": missed,
+        "silent": missed & (np.array(said.status) == "ok"),
+    }
+    return {s: {what: int(which[named == s].sum()) for what, which in counted.items()} for s in SEQUENCES}
 
 
 def eight_bits(folds: Sequence[Fold]) -> dict[str, Any]:

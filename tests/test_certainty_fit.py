@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gyrus.certainty.fit import CUTS, LEAST_TURN, Held, fit_calibration, pooled
+from gyrus.certainty.fit import CUTS, LEAST_TURN, Held, fit_calibration, known_sequences, pooled
 from gyrus.certainty.novelty import novelty
 from gyrus.errors import InputError
 
@@ -28,8 +28,9 @@ def held() -> Held:
     logits = 4.0 * np.eye(2)[said] + np.linspace(0, 1, 40)[:, None]
     strange, upside_down = novelty("energy", {}, np.zeros((40, 1)), logits), np.linspace(-9, -1, 40)
     return Held(
-        logits, strange, upside_down, [()] * 40, truth, [f"{i}" for i in range(40)], np.full((40, len(CUTS)), np.nan)
-    )
+        logits, strange, upside_down, [()] * 40, truth, [f"{i}" for i in range(40)], np.full((40, len(CUTS)), np.nan),
+        np.tile([0.0, 0.9, 0.1, 0.0], (40, 1)),
+    )  # fmt: skip
 
 
 def test_by_hand(held: Held) -> None:
@@ -69,6 +70,7 @@ def test_the_default_promise_needs_nineteen_persons_of_a_class(held: Held) -> No
         held.truth[2:],
         held.persons[2:],
         held.overlaps[2:],
+        held.sequences[2:],
     )
     found = fit(few)
     assert found.persons_per_class["glioma"] == 18
@@ -90,7 +92,16 @@ def test_shares_out_of_range(held: Held, options: dict[str, float]) -> None:
 
 
 def test_no_slice_at_all() -> None:
-    none = Held(np.empty((0, 2)), np.empty(0), np.empty(0), [], np.empty(0, dtype=int), [], np.empty((0, len(CUTS))))
+    none = Held(
+        np.empty((0, 2)),
+        np.empty(0),
+        np.empty(0),
+        [],
+        np.empty(0, dtype=int),
+        [],
+        np.empty((0, len(CUTS))),
+        np.empty((0, 4)),
+    )
     with pytest.raises(InputError, match="no slice to fit"):
         fit(none)
 
@@ -100,3 +111,34 @@ def test_parts_are_pooled_slice_by_slice(held: Held) -> None:
         return Held(*(getattr(held, f)[rows] for f in held.__dataclass_fields__))
 
     assert fit(pooled([cut(slice(0, 7)), cut(slice(7, 40))])) == fit(held)
+
+
+def looked(*slices: tuple[int, int, float]) -> np.ndarray:
+    """Return (N, 4): so many slices, each of so probable a sequence, else of none."""
+    rows = []
+    for count, sequence, p in slices:
+        row = np.zeros(4)
+        row[sequence] = p
+        rows += [row] * count
+    return np.array(rows)
+
+
+class TestKnownSequences:
+    """Twenty persons of either class, in this order."""
+
+    def test_those_that_every_tumour_was_seen_on(self, held: Held) -> None:
+        mixed = replace(held, sequences=looked((19, 1, 0.9), (1, 2, 0.9), (18, 1, 0.9), (2, 3, 0.9)))
+        assert known_sequences(mixed, CLASSES) == ("T1-CE",)
+        both = replace(held, sequences=looked((19, 1, 0.9), (1, 2, 0.3), (15, 1, 0.9), (5, 2, 0.9)))
+        assert known_sequences(both, CLASSES) == ("T1-CE", "T2")
+        apart = replace(held, sequences=looked((20, 1, 0.9), (20, 2, 0.9)))
+        assert known_sequences(apart, CLASSES) == ()
+
+    def test_what_healthy_heads_were_shown_on_says_nothing(self, held: Held) -> None:
+        one = replace(held, sequences=looked((20, 1, 0.9), (20, 2, 0.9)))
+        assert known_sequences(one, ("glioma", "no_tumor")) == ("T1-CE",)
+        assert known_sequences(one, ("no_tumor", "glioma")) == ("T2",)
+        assert known_sequences(one, ("no_tumor",)) == ()
+
+    def test_they_are_kept_with_the_calibration(self, held: Held) -> None:
+        assert fit(held).sequences == ("T1-CE",)

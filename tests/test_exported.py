@@ -94,6 +94,18 @@ class TestCalibrated:
         for words in ("Upside down", "Unlike the slices", "Noise alone", "none can be left out", "cut.png"):
             assert words in reasons
 
+    def test_sequences_are_told_as_by_torch(self, calibrated: Exports) -> None:
+        model, exported = load_model(calibrated.model), Exported.load(calibrated.onnx)
+        assert model.spec.calibration is not None
+        known = model.spec.calibration.model_copy(update={"sequences": ("T2",)})
+        model.spec = model.spec.model_copy(update={"calibration": known})
+        exported = replace(exported, description=exported.description.model_copy(update={"calibration": known}))
+        ours, theirs = predict(model, list(calibrated.discs)), predict_exported(exported, list(calibrated.discs))
+        assert [r.split("probable")[0] for r in ours.reasons] == [r.split("probable")[0] for r in theirs.reasons]
+        answered = [r for r, status in zip(theirs.reasons, theirs.status, strict=True) if status != "refused"]
+        assert answered
+        assert all("T2" in r and "the model learned to tell tumours" in r for r in answered)
+
     @pytest.mark.parametrize("engine", ENGINES)
     def test_an_answer_outside_its_set_is_flagged_as_by_torch(self, calibrated: Exports, engine: str) -> None:
         """Meningioma misses a threshold of its own where glioma passes a lower one."""

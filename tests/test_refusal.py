@@ -35,10 +35,13 @@ def status(
     *faults: Fault,
     novelty: float = 0.1,
     turned: float = 0.0,
+    sequences: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0),
     members: tuple[str, ...] = ("glioma",),
     predicted: str = "glioma",
+    known: tuple[str, ...] = (),
 ) -> tuple[str, str]:
-    return judge(CALIBRATION, faults, novelty, turned, members, predicted)
+    calibration = CALIBRATION.model_copy(update={"sequences": known})
+    return judge(calibration, faults, novelty, turned, np.array(sequences, np.float32), members, predicted)
 
 
 def test_a_plain_slice_with_one_class_is_answered() -> None:
@@ -114,6 +117,30 @@ def test_a_set_without_the_most_probable_class_is_flagged() -> None:
         f"{said} glioma and meningioma. glioma or meningioma: none can be left out at a coverage of 95%. {few}",
     )
     assert status(members=("meningioma",), predicted="meningioma") == ("ok", "")
+
+
+def test_a_sequence_that_no_tumour_was_known_on_is_flagged() -> None:
+    t2 = (0.05, 0.05, 0.8, 0.1)
+    assert status(sequences=t2) == ("ok", "")  # not asked about
+    learned = "the model learned to tell tumours on"
+    assert status(sequences=t2, known=("T1-CE",)) == (
+        "flagged", f"Looks like T2: {learned} T1-CE alone, and may miss one here.",
+    )  # fmt: skip
+    assert status(sequences=t2, known=("T1", "T1-CE", "FLAIR"))[1].endswith(
+        "on T1, T1-CE or FLAIR alone, and may miss one here."
+    )
+    assert status(sequences=t2, known=("T1-CE", "T2")) == ("ok", "")
+    assert status(sequences=(0.25, 0.25, 0.5, 0.0), known=("T1", "T1-CE")) == ("ok", "")  # half is enough
+    ct = (0.1, 0.1, 0.1, 0.0)
+    assert status(sequences=ct, known=("T1-CE",))[1].startswith("Looks like none of T1, T1-CE, T2 or FLAIR: ")
+    weak = (0.25, 0.26, 0.25, 0.24)
+    assert status(sequences=weak, known=("T1-CE",)) == (
+        "flagged", "Does not look enough like T1-CE, on which alone the model learned to tell tumours.",
+    )  # fmt: skip
+
+
+def test_a_refused_slice_is_not_told_its_sequence() -> None:
+    assert "T2" not in status(novelty=1, sequences=(0, 0, 1, 0), known=("T1-CE",))[1]
 
 
 class TestAnswers:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shutil
 import socket
 from pathlib import Path
 
+import cv2
 import pytest
 from commandline import Gyrus
 from exports import Exports
@@ -15,8 +17,10 @@ from exports import Exports
 from gyrus.datasets import open_dataset
 from gyrus.models import load_model
 from gyrus.models.saved import CARD, model_folder
+from gyrus.phantom.anatomy import build_atlas
 from gyrus.shipped import DEFAULT, find_model, list_shipped
 from gyrus.stages import predict_files
+from gyrus.words import SEQUENCES
 
 ROOT = Path(__file__).parents[1]
 CLASSES = ("glioma", "meningioma", "no_tumor", "pituitary")
@@ -112,3 +116,23 @@ def test_it_explains_files_too(gyrus: Gyrus, tiny_phantom: Path, tmp_path: Path)
     file = next(iter(open_dataset(tiny_phantom))).path
     gyrus("explain", file, "--methods", "cam", "--out", tmp_path / "maps", "--quiet")
     assert (tmp_path / "maps" / "maps.safetensors").is_file()
+
+
+def test_a_sequence_that_it_knows_no_tumour_on_is_flagged(tiny_phantom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tumours were on T1 after contrast medium; the phantom as T2 is answered, and the answer is doubted."""
+    found = load_model(find_model(None)).spec.calibration
+    assert found is not None
+    assert found.sequences == ("T1-CE",)
+    monkeypatch.syspath_prepend(ROOT / "recipes")
+    recipe = importlib.import_module("sequence_slices")
+    atlas = build_atlas()
+    drawn = [s for n in range(6) for s in recipe.sequence_slices(atlas, n, 78) if s.sequence == SEQUENCES.index("T2")]
+    folder = tiny_phantom.parent / "t2"
+    folder.mkdir()
+    for i, s in enumerate(drawn):
+        assert cv2.imwrite(str(folder / f"{i}.png"), s.pixels)
+    said = predict_files(Path(DEFAULT), [folder])
+    assert len(said) > 8
+    doubted = "the model learned to tell tumours on T1-CE alone, and may miss one here."
+    assert sum(r["status"] == "refused" or doubted in r["reason"] for r in said.rows()) >= 0.9 * len(said)
+    assert sum(r["reason"].startswith("Looks like T2: ") for r in said.rows()) >= len(said) / 2

@@ -151,6 +151,7 @@ def hold(
         truth=label_indices([r.label for r in records], model.classes),
         persons=persons,
         overlaps=_overlaps(seen.maps, records, model),
+        sequences=seen.sequences,
     )
 
 

@@ -23,6 +23,7 @@ from gyrus.predictions import OK, Predictions
 from gyrus.preprocess import frame_of
 from gyrus.records import Record
 from gyrus.refusal import Observed, Place, answers
+from gyrus.sequences.recogniser import prepare_sequence, sequence_probabilities
 
 
 def predict(
@@ -73,7 +74,7 @@ def observe(
     Args:
         model: any classifier.
         records: slices.
-        whole: keep features, edges and faults too, not the logits alone.
+        whole: keep features, edges, faults and sequences too, not the logits alone.
         batch_size: slices per pass.
         keep_going: note an unreadable file instead of raising.
         what: the word for ``progress``.
@@ -85,8 +86,8 @@ def observe(
     n, spec = len(records), model.spec.preprocess
     seen = Observed.nothing(n, len(model.classes))
 
-    def look(image: Image) -> tuple[tuple[Fault, ...], Place]:
-        return find_faults(measure(image)), Place(frame_of(image, spec), image.spacing)
+    def look(image: Image) -> tuple[tuple[Fault, ...], Place, NDArray[np.uint8]]:
+        return find_faults(measure(image)), Place(frame_of(image, spec), image.spacing), prepare_sequence(image)
 
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
@@ -113,9 +114,10 @@ def observe(
                     seen.features = np.full((n, pooled.shape[1]), np.nan, dtype=np.float32)
                 seen.features[rows] = pooled
                 seen.edges[rows] = edges(batch.slices)
+                seen.sequences[rows] = sequence_probabilities(np.stack([small for _, _, small in batch.notes]))
                 if maps is not None:
                     seen.keep_maps(rows, maps)
-                for row, (faults, place) in zip(rows, batch.notes, strict=True):
+                for row, (faults, place, _) in zip(rows, batch.notes, strict=True):
                     seen.faults[row], seen.places[row] = faults, place
             seen.errors |= {start + i: why for i, why in batch.errors.items()}
             start += len(batch.records)

@@ -25,10 +25,12 @@ from gyrus.preprocess import Frame
 from gyrus.records import Record
 from gyrus.regions import Region, measure
 from gyrus.thresholds import find_threshold, largest_component
-from gyrus.words import HEALTHY
+from gyrus.words import HEALTHY, SEQUENCES
 
 REFUSES = MappingProxyType({BLANK: 0.0, MONTAGE: 0.0, INVERTED: 0.0, WHITE_RING: 0.0, COLOURED: 1.0, BLOCKY: 0.0})
 """Fault -> the degree from which on it refuses: coloured letters and tinted film do not, a colour photograph does."""
+UNLIKELY = 0.5
+"""A slice that is less probably of a sequence the model knows tumours on is flagged."""
 
 
 class Place(NamedTuple):
@@ -49,6 +51,7 @@ class Observed:
         edges: (N, 1728) from :func:`gyrus.certainty.upright.edges`; like what follows, only if asked for.
         faults: of each picture.
         novelty: (N,) the score of a calibrated model.
+        sequences: (N, 4) float32, the probability of each of SEQUENCES.
         maps: (N, h, w) float32, raw, of the predicted class; empty where the model has no class map.
         places: of each slice, where the network's square lies on it, and its spacing in mm, if known.
     """
@@ -59,6 +62,7 @@ class Observed:
     edges: Edges = field(default_factory=lambda: np.empty((0, EDGES), dtype=np.float16))
     faults: list[tuple[Fault, ...]] = field(default_factory=list)
     novelty: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    sequences: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, len(SEQUENCES)), dtype=np.float32))
     maps: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0, 0), dtype=np.float32))
     places: dict[int, Place] = field(default_factory=dict)
 
@@ -70,6 +74,7 @@ class Observed:
             edges=np.zeros((slices, EDGES), dtype=np.float16),
             faults=[()] * slices,
             novelty=np.full(slices, np.nan),
+            sequences=np.full((slices, len(SEQUENCES)), np.nan, dtype=np.float32),
         )
 
     def keep_maps(self, rows: Sequence[int], maps: NDArray[np.float32]) -> None:
@@ -115,7 +120,7 @@ def answers(
             chosen = tuple(c for c, member in zip(classes, row, strict=True) if member)
             predicted = classes[int(seen.logits[i].argmax())]
             status[i], reasons[i] = judge(
-                calibration, seen.faults[i], float(seen.novelty[i]), float(flip), chosen, predicted
+                calibration, seen.faults[i], float(seen.novelty[i]), float(flip), seen.sequences[i], chosen, predicted
             )
             sets[i] = None if status[i] == REFUSED else chosen
         temperatures = np.full(len(records), calibration.temperature)
@@ -166,19 +171,22 @@ def judge(
     faults: Sequence[Fault],
     novelty: float,
     turned: float,
+    sequences: NDArray[np.float32],
     members: Sequence[str],
     predicted: str,
 ) -> tuple[str, str]:
     """Return ``(status, reason)`` of one slice.
 
     "refused": the picture has a fault that refuses, is upside down, or is stranger than the limit. "flagged": it has
-    another fault, or its set is not the predicted class alone. "ok" otherwise, with an empty reason.
+    another fault, is of a sequence that the model knows no tumour on, or its set is not the predicted class alone. "ok"
+    otherwise, with an empty reason.
 
     Args:
         calibration: of the model.
         faults: of the picture.
         novelty: its score.
         turned: the log odds that it lies upside down.
+        sequences: (4,) the probability of each of SEQUENCES.
         members: the classes in its set.
         predicted: the class of highest probability, which need not be among them: each class has its own threshold.
     """
@@ -193,8 +201,22 @@ def judge(
         )
     if against:
         return REFUSED, " ".join(against)
-    doubts = [f.sentence for f in faults] + _doubts(calibration, members, predicted)
+    doubts = [f.sentence for f in faults] + _unknown(calibration, sequences)
+    doubts += _doubts(calibration, members, predicted)
     return (FLAGGED, " ".join(doubts)) if doubts else (OK, "")
+
+
+def _unknown(calibration: Calibration, sequences: NDArray[np.float32]) -> list[str]:
+    """Return the sentence about a slice of a sequence that the model knows no tumour on."""
+    named = dict(zip(SEQUENCES, sequences.tolist(), strict=True))
+    if not calibration.sequences or sum(named[s] for s in calibration.sequences) >= UNLIKELY:
+        return []
+    likely = max(named, key=lambda name: named[name])
+    looks = likely if named[likely] > 1 - sum(named.values()) else f"none of {_either(SEQUENCES)}"
+    if looks in calibration.sequences:
+        return [f"Does not look enough like {looks}, on which alone the model learned to tell tumours."]
+    known = _either(calibration.sequences)
+    return [f"Looks like {looks}: the model learned to tell tumours on {known} alone, and may miss one here."]
 
 
 def _doubts(calibration: Calibration, members: Sequence[str], predicted: str) -> list[str]:
@@ -209,8 +231,14 @@ def _doubts(calibration: Calibration, members: Sequence[str], predicted: str) ->
             f"{predicted} is the most probable, but not probable enough to be in its own set, which holds {held}."
         )
     if others:
-        said.append(f"{', '.join(others)} or {last}: none can be left out at a coverage of {calibration.coverage:.0%}.")
+        said.append(f"{_either(members)}: none can be left out at a coverage of {calibration.coverage:.0%}.")
     forced = [c for c in members if c in calibration.always]
     if said and forced:
         said.append(f"Too few persons had {' or '.join(forced)} when the model was calibrated.")
     return [" ".join(said)] if said else []
+
+
+def _either(names: Sequence[str]) -> str:
+    """Return "a, b or c"."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last

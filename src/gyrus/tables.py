@@ -110,6 +110,7 @@ def calibrations(value: Mapping[str, Any]) -> Lines:
             [found["novelty"], f"refused above {found['novelty_limit']:.4g}"],
             ["upside down", f"refused above {found['turned_limit']:.4g}"],
             ["faults that refuse", faults],
+            ["sequences", _sequences(found)],
             ["outline", f"map cut at {found['cut']}, IoU {found['cut_iou']:.3f} here" if found["cut"] else "none"],
         ]
         rows = [
@@ -124,6 +125,10 @@ def calibrations(value: Mapping[str, Any]) -> Lines:
             )
         lines.append(f"calibrated model: {run['model']}")
     return lines
+
+
+def _sequences(found: Mapping[str, Any]) -> str:
+    return f"others than {' and '.join(found['sequences'])} are flagged" if found["sequences"] else "not asked about"
 
 
 def maps(made: Maps) -> Lines:

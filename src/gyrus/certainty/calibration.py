@@ -27,6 +27,8 @@ class Calibration(BaseModel):
         turned_limit: likewise of :func:`gyrus.certainty.upright.turned`.
         false_refusals: the share of slices of unseen persons that the two limits are to refuse, half of it each.
         refusing: faults of a picture that refuse it; others only flag it.
+        sequences: of MRI that the model knows tumours on, see :func:`gyrus.certainty.fit.known_sequences`; empty: not
+            asked about.
         reference_slices: of the training part, with which slices are compared.
         cut: the threshold (:func:`gyrus.thresholds.find_threshold`) that makes an outline of the predicted class's
             map in logits, its bias included, which the ``cam`` of ``gyrus explain`` leaves out; None where the model
@@ -49,6 +51,7 @@ class Calibration(BaseModel):
     turned_limit: float
     false_refusals: float = Field(ge=0, lt=1)
     refusing: tuple[str, ...]
+    sequences: tuple[str, ...] = ()
     reference_slices: int = Field(ge=1)
     cut: str | None = None
     cut_slices: int = Field(default=0, ge=0)

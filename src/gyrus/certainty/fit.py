@@ -14,11 +14,14 @@ from gyrus.certainty.novelty import Score
 from gyrus.certainty.temperature import fit_temperature, softmax
 from gyrus.errors import InputError
 from gyrus.thresholds import candidates
+from gyrus.words import HEALTHY, SEQUENCES
 
 COVERAGE, FALSE_REFUSALS = 0.95, 0.01
 """What is promised, and risked, where nothing else is asked for."""
 CUTS = tuple(candidates())
 """Among which the cut of the outline is chosen."""
+KNOWN = 0.05
+"""Of the slices of each tumour: a sequence that fewer look like is not known to the model."""
 LEAST_TURN = 0.0
 """The log odds above which a slice may be called upside down at all: it must be the likelier way."""
 
@@ -36,6 +39,7 @@ class Held:
         persons: N ids.
         overlaps: (N, T) IoU of the predicted class's map with the outline under each of :data:`CUTS`; NaN without an
             outline or a class map.
+        sequences: (N, 4) the probability of each of :data:`gyrus.words.SEQUENCES`.
     """
 
     logits: NDArray[np.floating]
@@ -45,6 +49,7 @@ class Held:
     truth: NDArray[np.integer]
     persons: Sequence[str]
     overlaps: NDArray[np.floating]
+    sequences: NDArray[np.floating]
 
 
 def pooled(parts: Sequence[Held]) -> Held:
@@ -57,6 +62,7 @@ def pooled(parts: Sequence[Held]) -> Held:
         truth=np.concatenate([p.truth for p in parts]),
         persons=[i for p in parts for i in p.persons],
         overlaps=np.concatenate([p.overlaps for p in parts]),
+        sequences=np.concatenate([p.sequences for p in parts]),
     )
 
 
@@ -110,10 +116,32 @@ def fit_calibration(
         turned_limit=max(LEAST_TURN, upper_quantile(held.turned, held.persons, false_refusals / 2)),
         false_refusals=false_refusals,
         refusing=tuple(k for k, share in shares.items() if share <= false_refusals),
+        sequences=known_sequences(held, classes),
         reference_slices=reference_slices,
         cut=cut,
         cut_slices=slices,
         cut_iou=overlap,
+    )
+
+
+def known_sequences(held: Held, classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the sequences that tumours are known on: those that a twentieth of the slices of each tumour looks like.
+
+    What healthy heads were shown on does not count: in public collections that is often another sequence, on which a
+    tumour was never shown.
+
+    Args:
+        held: slices of persons that the model did not learn from.
+        classes: C names, in the order of the logits.
+
+    Returns:
+        Names of :data:`gyrus.words.SEQUENCES`; none where no slice has a tumour.
+    """
+    likely = held.sequences.argmax(axis=1)
+    truth = [held.truth == i for i, name in enumerate(classes) if name != HEALTHY]
+    of_each = [likely[rows] for rows in truth if rows.any()]
+    return tuple(
+        name for s, name in enumerate(SEQUENCES) if of_each and all((seen == s).mean() >= KNOWN for seen in of_each)
     )
 
 
