@@ -110,7 +110,7 @@ def test_no_more_than_the_next_batch_is_read_ahead(tmp_path: Path) -> None:
 def test_a_note_of_each_image_that_could_be_read(tmp_path: Path) -> None:
     records = pictured(tmp_path, 5)
     records[1].path.write_text("not an image")
-    got = list(batches(records, SPEC, 2, keep_going=True, note=lambda image: float(image.pixels.sum())))
+    got = list(batches(records, SPEC, 2, keep_going=True, note=lambda image, _: float(image.pixels.sum())))
     expected = [float(r.read().pixels.sum()) for i, r in enumerate(records) if i != 1]
     assert [n for b in got for n in b.notes] == expected
     assert [len(b.notes) for b in got] == [len(b.readable) for b in got] == [1, 2, 1]

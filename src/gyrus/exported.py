@@ -27,10 +27,10 @@ from gyrus.io import Image
 from gyrus.loading import Progress, read_ahead
 from gyrus.paths import PathLike
 from gyrus.predictions import Predictions
-from gyrus.preprocess import Preprocess, frame_of, prepare
+from gyrus.preprocess import Preprocess, prepare, prepare_framed
 from gyrus.records import Record
 from gyrus.refusal import Observed, Place, answers
-from gyrus.sequences.recogniser import prepare_sequence, sequence_probabilities
+from gyrus.sequences.recogniser import sequence_of
 
 SCHEMA = "gyrus.export/1"
 DESCRIPTION, UPRIGHT_FILE = "export.json", f"{UPRIGHT}.safetensors"
@@ -121,14 +121,14 @@ class Look(NamedTuple):
         edges: (1728,) of the slice as the network sees it; like what follows, of a calibrated model alone.
         faults: of the picture.
         place: of the network's square on it.
-        small: (S, S) uint8, what the sequence is told from.
+        sequence: (4,) from :func:`gyrus.sequences.recogniser.sequence_of`.
     """
 
     taken: NDArray[np.float32]
     edges: Edges | None
     faults: tuple[Fault, ...]
     place: Place | None
-    small: NDArray[np.uint8] | None
+    sequence: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,13 +215,16 @@ class Exported:
 
     def look(self, image: Image) -> Look:
         """Return everything that is asked of an image: what the graph takes, and what a calibrated model looks at."""
-        taken = self.take(image)
         if self.description.calibration is None:
-            return Look(taken, None, (), None, None)
-        is_prepared = self.description.input == "prepared"
-        prepared = taken.astype(np.uint8) if is_prepared else prepare(image, self.description.preprocess)
-        place = Place(frame_of(image, self.description.preprocess), image.spacing)
-        return Look(taken, edges(prepared[None])[0], find_faults(measure(image)), place, prepare_sequence(image))
+            return Look(self.take(image), None, (), None, None)
+        prepared, frame = prepare_framed(image, self.description.preprocess)
+        return Look(
+            image.pixels if self.description.input == "pixels" else prepared.astype(np.float32),
+            edges(prepared[None])[0],
+            find_faults(measure(image)),
+            Place(frame, image.spacing),
+            sequence_of(image),
+        )
 
 
 def predict_exported(
@@ -256,9 +259,9 @@ def predict_exported(
                 if said.class_map is not None:
                     seen.keep_maps(rows, said.class_map[np.arange(len(rows)), said.logits.argmax(axis=1)])
         for row, look in found.items():
-            if look.edges is not None and look.place is not None and look.small is not None:
+            if look.edges is not None and look.place is not None and look.sequence is not None:
                 seen.edges[row], seen.faults[row], seen.places[row] = look.edges, look.faults, look.place
-                seen.sequences[row] = sequence_probabilities(look.small[None])[0]
+                seen.sequences[row] = look.sequence
         seen.errors |= {start + i: str(look) for i, look in enumerate(looks) if isinstance(look, InputError)}
         start += len(chunk)
         if progress:

@@ -20,10 +20,10 @@ from gyrus.models import Classifier
 from gyrus.models.classifier import averaged
 from gyrus.models.folding import in_parts
 from gyrus.predictions import OK, Predictions
-from gyrus.preprocess import frame_of
+from gyrus.preprocess import Frame
 from gyrus.records import Record
 from gyrus.refusal import Observed, Place, answers
-from gyrus.sequences.recogniser import prepare_sequence, sequence_probabilities
+from gyrus.sequences.recogniser import sequence_of
 
 
 def predict(
@@ -86,8 +86,8 @@ def observe(
     n, spec = len(records), model.spec.preprocess
     seen = Observed.nothing(n, len(model.classes))
 
-    def look(image: Image) -> tuple[tuple[Fault, ...], Place, NDArray[np.uint8]]:
-        return find_faults(measure(image)), Place(frame_of(image, spec), image.spacing), prepare_sequence(image)
+    def look(image: Image, frame: Frame) -> tuple[tuple[Fault, ...], Place, NDArray[np.float32]]:
+        return find_faults(measure(image)), Place(frame, image.spacing), sequence_of(image)
 
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
@@ -114,11 +114,10 @@ def observe(
                     seen.features = np.full((n, pooled.shape[1]), np.nan, dtype=np.float32)
                 seen.features[rows] = pooled
                 seen.edges[rows] = edges(batch.slices)
-                seen.sequences[rows] = sequence_probabilities(np.stack([small for _, _, small in batch.notes]))
                 if maps is not None:
                     seen.keep_maps(rows, maps)
-                for row, (faults, place, _) in zip(rows, batch.notes, strict=True):
-                    seen.faults[row], seen.places[row] = faults, place
+                for row, (faults, place, sequence) in zip(rows, batch.notes, strict=True):
+                    seen.faults[row], seen.places[row], seen.sequences[row] = faults, place, sequence
             seen.errors |= {start + i: why for i, why in batch.errors.items()}
             start += len(batch.records)
     finally:

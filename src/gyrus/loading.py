@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gyrus.errors import InputError
 from gyrus.io import Image
-from gyrus.preprocess import Preprocess, prepare
+from gyrus.preprocess import Frame, Preprocess, prepare_framed
 from gyrus.records import Record
 
 Progress = Callable[[str, int, int], None]
@@ -48,7 +48,7 @@ def batches(
     size: int,
     *,
     keep_going: bool = False,
-    note: Callable[[Image], Any] | None = None,
+    note: Callable[[Image, Frame], Any] | None = None,
     what: str = "slices",
     progress: Progress | None = None,
 ) -> Iterator[Batch]:
@@ -59,7 +59,8 @@ def batches(
         spec: how to prepare it.
         size: records per batch; memory does not grow with ``len(records)``.
         keep_going: note an unreadable file in its batch instead of raising.
-        note: asked about each image as it was read, in the threads that read.
+        note: asked about each image as it was read, and where the network's square lies on it, in the threads that
+            read.
         what: the word for ``progress``.
         progress: called after each batch.
 
@@ -69,7 +70,8 @@ def batches(
 
     def take(record: Record) -> tuple[NDArray[np.uint8], Any]:
         image = record.read()
-        return prepare(image, spec), None if note is None else note(image)
+        prepared, frame = prepare_framed(image, spec)
+        return prepared, None if note is None else note(image, frame)
 
     done = 0
     for chunk, results in read_ahead(records, take, size, keep_going=keep_going):

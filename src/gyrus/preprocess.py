@@ -164,6 +164,11 @@ def prepare(image: Image, spec: Preprocess) -> NDArray[np.uint8]:
     Returns:
         (size, size) uint8. A constant image becomes all zeros.
     """
+    return prepare_framed(image, spec)[0]
+
+
+def prepare_framed(image: Image, spec: Preprocess) -> tuple[NDArray[np.uint8], Frame]:
+    """Return what :func:`prepare` and :func:`frame_of` do, the head being looked for once."""
     head = _head(image, spec)
     frame = _frame(image.shape, head, spec)
     seen = frame.crop(image.pixels)
@@ -175,7 +180,7 @@ def prepare(image: Image, spec: Preprocess) -> NDArray[np.uint8]:
     scaled = np.clip((seen - low) * scale, 0, 255).astype(np.float32)
     if kept is not None:
         scaled[~kept] = 0
-    return np.asarray(np.rint(frame.square(scaled, spec.size)), dtype=np.uint8)
+    return np.asarray(np.rint(frame.square(scaled, spec.size)), dtype=np.uint8), frame
 
 
 def prepare_all(images: Sequence[Image], spec: Preprocess) -> NDArray[np.uint8]:

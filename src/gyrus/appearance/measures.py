@@ -74,7 +74,8 @@ class Appearance:
 
 def measure(image: Image) -> Appearance:
     """Measure one slice."""
-    frame = _frame(_scaled(image.pixels, *np.percentile(image.pixels, (0.5, 99.5))))
+    low, high = np.percentile(image.pixels, (0.5, 99.5))
+    frame = _frame(_scaled(image.pixels, low, high))
     inner = _inside(image.pixels, frame)
     small = _shrunk(inner)
     grey = _scaled(small, *np.percentile(small, (0.5, 99.5)))
@@ -84,7 +85,7 @@ def measure(image: Image) -> Appearance:
         format=str(image.meta.get("format")),
         bits=int(image.meta.get("bits", 0)),
         channels=int(image.meta.get("channels", 1)),
-        span=_span(image),
+        span=_span(image, float(high - low)),
         structure=_structure(small),
         frame=frame,
         bars=_bars(image.pixels),
@@ -112,10 +113,9 @@ def _shrunk(pixels: Grey) -> Grey:
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
-def _span(image: Image) -> float:
-    low, high = np.percentile(image.pixels, (0.5, 99.5))
+def _span(image: Image, span: float) -> float:
     full = 255.0 if image.meta.get("bits", 16) <= 8 else float(np.abs(image.pixels).max())
-    return float((high - low) / full) if full else 0.0
+    return span / full if full else 0.0
 
 
 def _structure(small: Grey) -> float:

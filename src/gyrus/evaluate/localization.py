@@ -18,7 +18,7 @@ from gyrus.evaluate.ranking import METRICS, PERCENTILES, MapScore, score_map
 from gyrus.intervals import Bootstrap
 from gyrus.loading import THREADS, Progress
 from gyrus.maps import Maps
-from gyrus.preprocess import Frame, Preprocess, frame_of, prepare
+from gyrus.preprocess import Frame, Preprocess, frame_of, prepare_framed
 from gyrus.records import Record
 
 QUARTILES = ("smallest", "small", "large", "largest")
@@ -229,7 +229,7 @@ def _score_slice(
     image = record.read()
     mask = record.read_mask(image.shape)
     assert mask is not None, "only records with a mask are scored"
-    frame, prepared = frame_of(image, spec), prepare(image, spec)
+    prepared, frame = prepare_framed(image, spec)
     scores = {
         RowKey("method", key.method, key.layer, key.target, (array.shape[1], array.shape[2])): _score(
             array[i], frame, mask

@@ -110,6 +110,11 @@ def prepare_sequence(image: Image, spec: Preprocess | None = None) -> NDArray[np
     return prepare(image, spec or _shipped().spec)
 
 
+def sequence_of(image: Image) -> NDArray[np.float32]:
+    """Return the (4,) probabilities of one image, in the order of SEQUENCES."""
+    return np.asarray(sequence_probabilities(prepare_sequence(image)[None])[0])
+
+
 def sequence_probabilities(slices: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the (N, 4) probabilities, in the order of SEQUENCES, of (N, S, S) slices that were prepared for it."""
     rows = [_NOTHING]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gyrus.holes import Pixels, Shape, reach, widened
 from gyrus.io import Image
 from gyrus.planes import recognise_planes
-from gyrus.preprocess import Frame, Preprocess, frame_of, head_outline, prepare
+from gyrus.preprocess import Frame, Preprocess, head_outline, prepare, prepare_framed
 from gyrus.records import Record
 from gyrus.stress import fills
 from gyrus.stress.degradations import DEGRADATIONS, rotated_mask
@@ -160,7 +160,7 @@ def filled(image: Image, mask: Shape, *, plane: str | None, rng: np.random.Gener
 
 
 def _seen(image: Image, mask: Shape | None, spec: Preprocess) -> View:
-    return View(prepare(image, spec), frame_of(image, spec), mask)
+    return View(*prepare_framed(image, spec), mask)
 
 
 def _generator(seed: int, record: Record, what: str) -> np.random.Generator:
