@@ -135,7 +135,7 @@ def test_a_sequence_that_no_tumour_was_known_on_is_flagged() -> None:
     assert status(sequences=ct, known=("T1-CE",))[1].startswith("Looks like none of T1, T1-CE, T2 or FLAIR: ")
     weak = (0.25, 0.26, 0.25, 0.24)
     assert status(sequences=weak, known=("T1-CE",)) == (
-        "flagged", "Does not look enough like T1-CE, on which alone the model learned to tell tumours.",
+        "flagged", "Does not look enough like T1-CE: the model learned to tell tumours on nothing else.",
     )  # fmt: skip
 
 

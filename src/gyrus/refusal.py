@@ -213,9 +213,9 @@ def _unknown(calibration: Calibration, sequences: NDArray[np.float32]) -> list[s
         return []
     likely = max(named, key=lambda name: named[name])
     looks = likely if named[likely] > 1 - sum(named.values()) else f"none of {_either(SEQUENCES)}"
-    if looks in calibration.sequences:
-        return [f"Does not look enough like {looks}, on which alone the model learned to tell tumours."]
     known = _either(calibration.sequences)
+    if looks in calibration.sequences:
+        return [f"Does not look enough like {known}: the model learned to tell tumours on nothing else."]
     return [f"Looks like {looks}: the model learned to tell tumours on {known} alone, and may miss one here."]
 
 
