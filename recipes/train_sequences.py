@@ -2,9 +2,9 @@
 
 DATA holds ``cheng``, all of it T1 after contrast medium, and ``sartaj``, whose sequences were told by eye
 (``benchmarks/sequences.csv``; its copies of Cheng are not among them). The phantom's slices are cut by
-:mod:`sequence_slices`. Cheng's persons are first halved: each half is judged by a network that learned from the other,
-which gives the probability above which hardly a slice of theirs is called another sequence. Then one network learns
-from all of them, and is written down.
+:mod:`sequence_slices`. Cheng's persons are first halved, and each half is judged by a network that learned from the
+other: the share of slices called T1-CE goes into the description. Then one network learns from all of them, and is
+written.
 """
 
 from __future__ import annotations

@@ -168,7 +168,11 @@ def prepare(image: Image, spec: Preprocess) -> NDArray[np.uint8]:
 
 
 def prepare_framed(image: Image, spec: Preprocess) -> tuple[NDArray[np.uint8], Frame]:
-    """Return what :func:`prepare` and :func:`frame_of` do, the head being looked for once."""
+    """Return what :func:`prepare` and :func:`frame_of` do, the head being looked for once.
+
+    Returns:
+        The (size, size) uint8 slice, and where it lies on the image.
+    """
     head = _head(image, spec)
     frame = _frame(image.shape, head, spec)
     seen = frame.crop(image.pixels)
