@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gyrus.artifacts import is_finished, read_json, refuse_existing, write_json, write_manifest
 from gyrus.augment import apply, draw, keep_shown, move
 from gyrus.batches import Batches, indices_of, stream
+from gyrus.depthwise import SwiftDepthwise
 from gyrus.devices import has_fast_bf16, pick_device
 from gyrus.epochs import BEST, LAST, Checkpoints, EpochTable, WholeFiles
 from gyrus.errors import InputError
@@ -342,7 +343,8 @@ class _Task(L.LightningModule):
                 changes = keep_shown(changes, outlined[0])
             inputs = apply(inputs, changes)
             outlined = [move(outlined[0], changes) / 255, outlined[1]] if outlined else []
-        class_map, logits = self._answer(inputs, mapped=bool(outlined))
+        with SwiftDepthwise():
+            class_map, logits = self._answer(inputs, mapped=bool(outlined))
         weight, smoothing = self.get_buffer("class_weight"), self.config.label_smoothing
         loss = F.cross_entropy(logits.float(), labels, weight=weight, label_smoothing=smoothing)
         if class_map is not None:
