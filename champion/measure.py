@@ -101,7 +101,7 @@ def main() -> None:
 def classes(folds: Sequence[Fold], run: Path) -> dict[str, Any]:
     """Return accuracy over all of Cheng, by class, plane and tumour size; tumour or not; what certainty is worth."""
     said = Predictions.load(run / "predict" / "predictions.json")
-    persons, cheng = [str(p) for p in said.patients], of_cheng(said)
+    persons, cheng = [folds[0].persons[i] for i in said.ids], of_cheng(said)
     truth, guess = truth_and_guess(said)
     right = (guess == truth).astype(float)
     healthy = said.probabilities[:, said.classes.index(HEALTHY)]
@@ -191,9 +191,10 @@ def reseeded(out: Path) -> dict[str, Any]:
         said = Predictions.load(run / "predict" / "predictions.json")
         truth, guess = truth_and_guess(said)
         right = np.where(of_cheng(said), truth == guess, np.nan)
-        groups = maps(open_folds(run))["groups"]
+        folds = open_folds(run)
+        groups = maps(folds)["groups"]
         found[run.name[3:]] = {
-            "accuracy": Bootstrap([str(p) for p in said.patients]).mean(right),
+            "accuracy": Bootstrap([folds[0].persons[i] for i in said.ids]).mean(right),
             "persons_accuracy": by_person(said, of_cheng(said)),
             **groups["all"],
             "smallest": groups["size smallest"]["pointing"],

@@ -53,9 +53,9 @@ def main() -> None:
     if not data.exists():
         join_datasets([words.data / name for name in SOURCES], data)
     if not folds.exists():
-        split_dataset(data, folds, folds=FOLDS, val_fold=False, seed=SEED)
+        split_dataset(data, folds, folds=FOLDS, val_fold=False, group="auto", seed=SEED)
     if not everyone.exists():
-        split_dataset(data, everyone, fractions=(1, 0, 0), seed=SEED)
+        split_dataset(data, everyone, fractions=(1, 0, 0), group="auto", seed=SEED)
     if not (phantom / "dataset.json").exists():  # written last
         shutil.rmtree(phantom, ignore_errors=True)
         make_phantom(phantom, patients=PATIENTS, varied=True, seed=SEED + 1)

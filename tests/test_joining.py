@@ -48,14 +48,14 @@ def test_each_picture_stays_once_under_the_name_it_was_first_given(slices: list[
         "../a/y.png": ("pituitary", "manifest-1:Q"),
         # of the second P, who is Q of the first: they share a picture
         "../b/y.png": ("meningioma", "manifest-1:Q"),
-        "../b/z.png": ("no_tumor", "manifest-2:z.png"),
+        "../b/z.png": ("no_tumor", None),
     }
     assert made.info.name == "manifest-1+manifest-2"
     assert made.classes == ("glioma", "meningioma", "no_tumor", "pituitary")
     assert made.info.faults == (
         "0 slices of manifest-1's 2 left out as copies.",
         "1 slice of manifest-2's 3 left out as copies.",
-        "1 slice without a patient, each taken for a person: of some person, slices may be on both sides of a split.",
+        "1 slice without a patient: slices of one person may be on both sides of a split.",
     )
 
 
@@ -96,6 +96,18 @@ def test_masks_come_along_and_the_result_can_be_split(
     (split,) = split_dataset(made.root, tmp_path / "split.json", fractions=(0.5, 0.25, 0.25))
     people = [{made[i].patient for i in part} for part in (split.train, split.val, split.test)]
     assert sum(map(len, people)) == len(set().union(*people)) == 16
+
+
+def test_whose_slices_are_stays_unknown_and_no_split_says_otherwise(slices: list[np.ndarray], tmp_path: Path) -> None:
+    rows = {n: (f"{n}.png", ("glioma", "pituitary")[n % 2], "") for n in range(10)}
+    first = write(tmp_path / "a", slices, {n: row for n, row in rows.items() if n < 5})
+    second = write(tmp_path / "b", slices, {n: row for n, row in rows.items() if n >= 5})
+    made = join_datasets([first, second], tmp_path / "joined")
+    assert {r.patient for r in made} == {None}
+    with pytest.raises(InputError, match="has no patient"):
+        split_dataset(made.root, tmp_path / "split.json", fractions=(0.5, 0, 0.5))
+    (split,) = split_dataset(made.root, tmp_path / "split.json", fractions=(0.5, 0, 0.5), group="auto")
+    assert "patients are unknown" in split.statement
 
 
 class TestRefusals:

@@ -23,8 +23,8 @@ def join_datasets(
 
     Of a cluster of copies (:func:`gyrus.duplicates.find_copies`) the slice of the dataset named first stays, with its
     label, outline and patient; so name the one first whose labels you trust most. Where copies within one dataset carry
-    different labels, none of them stays. A slice without a patient becomes one of its own; patients of two datasets are
-    never taken for one.
+    different labels, none of them stays. Whose a slice is stays unknown where neither it nor a copy of it says;
+    patients of two datasets are never taken for one.
 
     Args:
         roots: datasets, in the order of trust.
@@ -62,9 +62,12 @@ def join_datasets(
         agree = len({records[i].label for i in trusted}) == 1
         contradicting += 0 if agree else len(trusted)
         dropped.update(set(cluster) - ({trusted[0]} if agree else set()))
-    people = {r.id: r.id if r.patient is None else f"{r.source}:{r.patient}" for r in records}
     groups = join_groups(records, copies)  # two patients who share a picture are one
-    kept = [replace(r, patient=people[groups[i]]) for i, r in enumerate(records) if i not in dropped]
+    people: dict[str, str] = {}
+    for group, r in zip(groups, records, strict=True):
+        if r.patient is not None:
+            people.setdefault(group, f"{r.source}:{r.patient}")
+    kept = [replace(r, patient=people.get(groups[i])) for i, r in enumerate(records) if i not in dropped]
     if not kept:
         raise InputError(f"of {len(records)} slices none is left, since copies of each carry other labels: mend these")
     notes = [
@@ -73,11 +76,10 @@ def join_datasets(
     ]
     if contradicting:
         notes.append(f"{count(contradicting, 'slice')} of those left out because their copies carry other labels.")
-    unknown = sum(r.patient is None for i, r in enumerate(records) if i not in dropped)
+    unknown = sum(r.patient is None for r in kept)
     if unknown:
         notes.append(
-            f"{count(unknown, 'slice')} without a patient, each taken for a person: of some person, slices may be on "
-            "both sides of a split."
+            f"{count(unknown, 'slice')} without a patient: slices of one person may be on both sides of a split."
         )
     faults = [f"{n}: {fault}" for n, d in zip(called, datasets, strict=True) for fault in d.info.faults]
     info = DatasetInfo(
