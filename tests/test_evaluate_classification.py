@@ -145,6 +145,16 @@ def test_a_class_that_no_slice_has_is_undefined_and_left_out_of_means() -> None:
     assert "NaN" not in to_json(got)
 
 
+def test_a_class_of_one_patient_has_no_interval() -> None:
+    rng = np.random.default_rng(0)
+    truth = ["glioma"] * 20 + ["meningioma"] * 20 + ["pituitary"] * 6
+    patients = [f"p{i}" for i in range(40)] + ["one"] * 6
+    got = score_classification(table(truth, rng.dirichlet([1, 1, 1], 46).tolist(), patients))["slice"]["per_class"]
+    assert got["glioma"]["roc_auc"].low < got["glioma"]["roc_auc"].value
+    assert 0 < got["pituitary"]["roc_auc"].value < 1
+    assert np.isnan(got["pituitary"]["roc_auc"].low)
+
+
 def test_one_class_only() -> None:
     got = score_classification(table(["glioma"] * 3, [G, G, M]))["slice"]
     assert got["accuracy"].value == got["balanced_accuracy"].value == pytest.approx(2 / 3)

@@ -154,6 +154,8 @@ def test_the_noise_is_seeded_and_the_same_for_any_batch() -> None:
     ]
     assert torch.allclose(scores[0], scores[1], atol=1e-6)
     assert not torch.allclose(scores[0], scores[2], atol=1e-3)
+    turned = Faithfulness(net, images.flip(0), target.flip(0)).road(maps.flip(0), noise=0.5).scores
+    assert torch.allclose(scores[0], turned.flip(0), atol=1e-6)
 
 
 def test_a_network_that_looks_at_one_square_needs_only_that() -> None:

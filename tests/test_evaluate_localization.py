@@ -226,3 +226,17 @@ def test_sizes_are_quartiles_by_rank() -> None:
     assert size_quartiles(np.array([0.4, 0.1, 0.3, 0.2, 0.8, 0.5, 0.6, 0.7])).tolist() == [1, 0, 1, 0, 3, 2, 2, 3]
     assert size_quartiles(np.full(5, 0.1)).tolist() == [0] * 5
     assert size_quartiles(np.empty(0)).shape == (0,)
+    assert size_quartiles(np.array([0, 0.4, 0, 0.1, 0.3, 0.2])).tolist() == [-1, 3, -1, 0, 2, 1]
+
+
+def test_a_map_that_is_defined_on_few_slices_takes_no_part_in_the_contest(records: list[Record]) -> None:
+    maps = planted(records)
+    arrays = {k: v.copy() for k, v in maps.arrays.items() if k.method in ("inside", "noise")}
+    rare = MapKey("rare", "body", "predicted")
+    arrays[rare] = arrays[MapKey("inside", "body", "predicted")].copy()
+    arrays[rare][:-1, 30, 30] = np.nan
+    arrays[MapKey("inside", "body", "predicted")][0] *= -1  # misses one
+    status = dict.fromkeys(arrays, ("ok",) * len(records))
+    found = localize(replace(maps, arrays=arrays, status=status), records, records).contest()
+    assert found is not None
+    assert found["map"].name == "inside"

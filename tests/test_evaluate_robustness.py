@@ -46,7 +46,7 @@ def test_agrees_with_captum_on_the_same_noise() -> None:
     explain, images = by_method("hirescam", "window"), bright_images()
     model = Planted()
     generator = torch.Generator().manual_seed(5)
-    changed = [images + (torch.rand(images.shape, generator=generator) * 2 - 1) * 0.05 for _ in range(4)]
+    changed = [images + (torch.rand((1, *images.shape[1:]), generator=generator) * 2 - 1) * 0.05 for _ in range(4)]
     waiting = iter(changed)
     each = [
         sensitivity_max(
@@ -59,6 +59,13 @@ def test_agrees_with_captum_on_the_same_noise() -> None:
     ]
     got = max_sensitivity(explain, model, images, TARGET, radius=0.05, samples=4, seed=5)
     assert got.numpy() == pytest.approx(torch.stack(each).amax(dim=0).detach().numpy(), rel=1e-4)
+
+
+def test_an_image_is_as_sensitive_in_any_batch() -> None:
+    explain, images = by_method("hirescam", "window"), bright_images()
+    whole = max_sensitivity(explain, Planted(), images, TARGET)
+    alone = max_sensitivity(explain, Planted(), images[1:2], TARGET[1:2])
+    assert torch.allclose(whole[1:2], alone)
 
 
 def test_a_zero_or_broken_map_has_no_sensitivity() -> None:

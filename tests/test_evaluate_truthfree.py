@@ -99,6 +99,19 @@ def test_without_both_kinds_there_is_nothing_to_tell_apart(wrong: list[bool]) ->
     assert nothing.n == 0
 
 
+def test_one_patient_with_all_errors_gives_no_interval() -> None:
+    rng = np.random.default_rng(0)
+    wrong = np.r_[np.ones(6, dtype=bool), np.zeros(30, dtype=bool)]
+    numbers, rival = rng.normal(size=36) - wrong, rng.normal(size=36)
+    one = ["a"] * 6 + [str(i) for i in range(30)]
+    for got in (error_auroc(numbers, wrong, one), error_auroc_gain(numbers, rival, wrong, one)):
+        assert np.isnan([got.low, got.high]).all()
+        assert got.groups == 31
+    two = ["a"] * 5 + ["b"] + one[6:]
+    assert error_auroc(numbers, wrong, two).low < 1
+    assert np.isnan(error_auroc(numbers, ~wrong, one).low)
+
+
 class TestGain:
     def test_is_the_difference_of_the_areas_each_read_its_better_way_round(self) -> None:
         rng = np.random.default_rng(3)

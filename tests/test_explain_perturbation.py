@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -222,21 +224,56 @@ def test_the_network_never_sees_more_than_a_batch(method: str) -> None:
     assert max(seen) <= 32
 
 
-def test_perturbation_runs_the_network_in_the_callers_precision() -> None:
+@pytest.mark.parametrize(("method", "options"), [("scorecam", {}), ("occlusion", {}), ("rise", {"rise": {"masks": 4}})])
+def test_perturbation_runs_the_network_in_the_callers_precision(method: str, options: dict[str, Any]) -> None:
     net = create_model("resnet10t", ("a", "b"), seed=1)
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     kinds: set[torch.dtype] = set()
     net.body.net.layer1.register_forward_hook(lambda _m, _i, output: kinds.add(output.dtype))
-    for method in ("scorecam", "ablationcam", "occlusion", "rise", "integrated-gradients", "smoothgrad"):
-        small = {"rise": {"masks": 4}, "integrated-gradients": {"steps": 2}, "smoothgrad": {"samples": 2}}
-        with torch.autocast("cpu", torch.bfloat16):
-            chosen = {k: v for k, v in small.items() if k == method}
-            result = attribute(net, images, method=method, layers="body.net.layer1", options=chosen)
-        assert {m.dtype for m in result.maps.values()} == {torch.float32}
+    with torch.autocast("cpu", torch.bfloat16):
+        result = attribute(net, images, method=method, layers="body.net.layer1", options=options)
+    assert {m.dtype for m in result.maps.values()} == {torch.float32}
     assert kinds == {torch.bfloat16}
 
 
-@pytest.mark.parametrize("method", ["scorecam", "ablationcam", "occlusion", "rise"])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("integrated-gradients", {"integrated-gradients": {"steps": 3}}),
+        ("smoothgrad", {"smoothgrad": {"samples": 3}}),
+    ],
+)
+def test_gradients_by_the_image_are_not_rounded_to_bf16(method: str, options: dict[str, Any]) -> None:
+    net = create_model("resnet10t", ("a", "b"), seed=1)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    own = attribute(net, images, method=method, target=0, options=options)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = attribute(net, images, method=method, target=0, options=options)
+    for key, expected in own.maps.items():
+        torch.testing.assert_close(got.maps[key], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_channels_fall_is_not_rounded_away_under_bf16(fast: bool) -> None:
+    net = create_model("resnet10t", ("a", "b"), seed=1).eval()
+    with torch.no_grad():
+        net.head.weight.mul_(30)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    scorer = {"scorer": folded(net, images[:1])} if fast else {}
+    kept: list[Tensor] = []
+    note = net.body.register_forward_hook(lambda _m, _i, output: kept.append(output.float().detach()))
+    with torch.autocast("cpu", torch.bfloat16), note:
+        found = attribute(net, images, method="ablationcam", layers="body", target=[0, 1], **scorer)
+    a, weight, bias = kept[0], net.head.weight.detach()[:, :, 0, 0], net.head.bias
+    assert bias is not None
+    means = a.mean(dim=(2, 3))  # pooled by the average, so that the falls are known in closed form
+    for i, c in enumerate((0, 1)):
+        score = weight[c] @ means[i] + bias.detach()[c]
+        expected = ((weight[c] * means[i] / score.abs())[:, None, None] * a[i]).sum(dim=0)
+        torch.testing.assert_close(found.maps["ablationcam", "body"][i], expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["scorecam", "occlusion", "rise"])
 def test_a_faster_network_is_asked_in_place_of_the_model(method: str) -> None:
     net = create_model("resnet10t", ("a", "b"), seed=1).eval()
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

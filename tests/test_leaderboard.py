@@ -20,11 +20,12 @@ from gyrus.leaderboard import Scores, build_leaderboard, make_settings
 from gyrus.leaderboard.entries import COLUMNS, THRESHOLDS, Entry, card_of, score, score_outline
 from gyrus.leaderboard.learning import best_layers, best_of, from_plain, learn_thresholds, to_plain
 from gyrus.leaderboard.settings import ONE_PASS, REPEATED, Settings
-from gyrus.leaderboard.sources import draw_sample, find_sources
+from gyrus.leaderboard.sources import _source, draw_sample, find_sources
 from gyrus.leaderboard.store import join_parts, write_part
 from gyrus.leaderboard.summary import summarise
 from gyrus.models import load_model
 from gyrus.preprocess import frame_of
+from gyrus.rundata import Fold
 from gyrus.thresholds import Learned, Threshold, find_threshold, learn
 
 SMALL = make_settings(methods=("cam", "layercam", "saliency", "occlusion"), sample=3, learn=6)
@@ -109,6 +110,23 @@ class TestSources:
         people = [{r.patient for r in part} for part in (source.tested, source.learning, source.others)]
         assert all(people)
         assert len(set.union(*people)) == sum(map(len, people))
+
+    def test_the_prior_of_the_tested_slices_is_of_all_training_outlines(self, trained: Path) -> None:
+        (source,) = find_sources(trained, None, learn=1000, seed=0)
+        outlined = {r.id for r in source.dataset.select(source.split.train) if r.mask is not None}
+        assert {r.id for r in source.training} == outlined
+        assert {r.id for r in (*source.learning, *source.others)} == outlined
+        halves = [{source.persons[r.id] for r in part} for part in (source.learning, source.others)]
+        assert abs(len(halves[0]) - len(halves[1])) <= 1
+
+    def test_slices_without_a_tumour_are_not_scored_though_they_have_an_empty_mask(
+        self, trained: Path, tmp_path: Path
+    ) -> None:
+        (source,) = find_sources(trained, None, learn=5, seed=0)
+        some = next(r.mask for r in source.tested)
+        masked = tuple(replace(r, mask=r.mask or some) for r in source.dataset)
+        fold = Fold(source.run, replace(source.dataset, records=masked), source.split)
+        assert [r.id for r in _source(fold, 5, 0).tested] == [r.id for r in source.tested]
 
     def test_the_sample_is_seeded_and_of_the_test_part(self, trained: Path) -> None:
         sources = find_sources(trained, None, learn=5, seed=0)

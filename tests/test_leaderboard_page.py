@@ -96,7 +96,7 @@ def source(tiny_phantom: Path, tiny_split: Path) -> Source:
     dataset, split = open_dataset(tiny_phantom), Split.load(tiny_split)
     tested = tuple(r for r in dataset.select(split.test) if r.mask is not None)
     learning = tuple(r for r in dataset.select(split.train) if r.mask is not None)
-    return Source("run", tiny_phantom.parent / "trained", dataset, split, split.groups, tested, learning, ())
+    return Source("run", tiny_phantom.parent / "trained", dataset, split, split.groups, tested, learning, learning, ())
 
 
 @pytest.fixture(scope="module")

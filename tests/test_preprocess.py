@@ -53,6 +53,12 @@ def test_a_map_is_laid_as_torch_interpolates(grid: tuple[int, int], shape: tuple
     assert placed == pytest.approx(upsampled(values, shape), abs=1e-5)
 
 
+@pytest.mark.parametrize("value", [0.1, -0.2, 0.3, 1e30])
+def test_a_blank_map_stays_blank(value: float) -> None:
+    frame = frame_of(image(np.zeros((512, 384))), Preprocess(fit="stretch", size=SIZE))
+    assert set(frame.place(np.full((7, 7), value, dtype=np.float32)).flat) == {np.float32(value)}
+
+
 @pytest.mark.parametrize(
     ("shape", "box"), [((40, 100), (-30, 0, 70, 100)), ((101, 40), (0, -30, 101, 71)), ((50, 50), (0, 0, 50, 50))]
 )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gyrus.errors import InputError
+from gyrus.evaluate.ranking import Ranking
 from gyrus.thresholds import RULES, Threshold, components, find_threshold, largest_component, learn, list_thresholds
 
 MAP = np.array([[0, 0, 1, 2, 0], [0, 3, 4, 2, 0], [0, 1, 7, 1, 0], [-1, 0, 2, 0, 0]], dtype=np.float32)
@@ -39,6 +40,16 @@ def above(level: float) -> np.ndarray:
 )
 def test_each_rule_by_hand(name: str, kept: np.ndarray) -> None:
     assert (find_threshold(name).keep(MAP) == kept).all()
+
+
+@pytest.mark.parametrize("name", ["maximum:0.9", "maximum:0.7", "maximum:0.3", "value:0.1", "value:0.7"])
+def test_what_is_kept_is_what_is_scored_also_at_the_level(name: str) -> None:
+    tenths = np.random.default_rng(0).integers(0, 11, (32, 32)).astype(np.float32) / np.float32(10)
+    mask = np.zeros(tenths.shape, dtype=bool)
+    mask[4:12, 6:20] = True
+    threshold = find_threshold(name)
+    kept = threshold.keep(tenths)
+    assert Ranking(tenths, mask).cut(threshold) == (kept & mask).sum() / (kept | mask).sum()
 
 
 def test_the_rise_starts_at_the_median_wherever_the_zero_lies() -> None:

@@ -92,6 +92,18 @@ class Bootstrap:
         return interval(value, of_totals(self.totals(values)), len(values), self.groups)
 
 
+def hangs_on_one(truth: NDArray[np.bool_], groups: NDArray[np.int64]) -> bool:
+    """Return whether one group has all slices of which something is true, or all of which it is not.
+
+    What tells the two apart, as an AUROC does, then has no interval: without the group it is undefined.
+
+    Args:
+        truth: (N,).
+        groups: (N,) which group each slice is of.
+    """
+    return min(len(np.unique(groups[truth])), len(np.unique(groups[~truth]))) < 2
+
+
 def drawn_are(groups: Sequence[str], patients: bool) -> str:
     """Return what a bootstrap over the groups of N slices draws, in the plural.
 

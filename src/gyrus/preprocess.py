@@ -351,4 +351,5 @@ def _stretched(values: NDArray[np.float32], length: int, start: int, stop: int) 
     at = np.clip((np.arange(start, stop) + 0.5) * (len(values) / length) - 0.5, 0, last)
     before = at.astype(np.intp)
     share = (at - before).astype(np.float32)[:, None]
-    return np.asarray(values[before] * (1 - share) + values[np.minimum(before + 1, last)] * share, dtype=np.float32)
+    low, high = values[before], values[np.minimum(before + 1, last)]
+    return np.asarray(low + (high - low) * share, dtype=np.float32)  # exact between equal ones

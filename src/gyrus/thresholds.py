@@ -100,12 +100,13 @@ class Threshold:
         return f"{'learned ' if self.learned else ''}{self.rule}{number}{f'+{LARGEST}' if self.largest else ''}"
 
     def level(self, values: NDArray[np.float32]) -> float:
-        """Return where a map is cut; NaN where nothing is kept.
+        """Return where a map is cut, a number of its own float32; NaN where nothing is kept.
 
         Args:
             values: sorted values of the map, finite.
         """
-        return RULES[self.rule].level(values, 0.0 if self.parameter is None else self.parameter)
+        with np.errstate(over="ignore"):
+            return float(np.float32(RULES[self.rule].level(values, 0.0 if self.parameter is None else self.parameter)))
 
     def keep(self, placed: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return the pixels of a map that are kept.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gyrus.confusion import rates
 from gyrus.errors import InputError
-from gyrus.intervals import Bootstrap, Interval, drawn_are, interval
+from gyrus.intervals import Bootstrap, Interval, drawn_are, hangs_on_one, interval
 from gyrus.predictions import Predictions
 
 SUMMARY = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1")
@@ -118,7 +118,10 @@ def _scores(
         per_class[name] = {f: bootstrap.statistic(cells, lambda m, f=f, k=k: rates(m)[f][..., k]) for f in PER_CLASS}  # type: ignore[misc]
         positive, score = truth == k, probabilities[:, k]
         value = roc_auc(positive, score, np.ones((1, n)))[0]
-        per_class[name]["roc_auc"] = interval(float(value), roc_auc(positive, score, weights), n, bootstrap.groups)
+        drawn = roc_auc(positive, score, weights)
+        if hangs_on_one(positive, bootstrap.index):
+            drawn[:] = np.nan
+        per_class[name]["roc_auc"] = interval(float(value), drawn, n, bootstrap.groups)
         roc[name] = _roc_curve(positive, score)
     return {
         "n": n,

@@ -22,6 +22,8 @@ from gyrus.preprocess import Frame, Preprocess, frame_of, prepare_framed
 from gyrus.records import Record
 
 QUARTILES = ("smallest", "small", "large", "largest")
+DEFINED = 0.9
+"""Of the slices that the most widely defined map is defined on: who has fewer takes no part in the contest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Localization:
             seed: of the bootstrap; every row is resampled by the same draws.
         """
         labels = np.array([str(r.label) for r in self.records])
-        quartile = size_quartiles(self.areas)
+        quartile = size_quartiles(self.areas)  # an empty mask is of no size
         subsets = {"all": np.ones(len(labels), dtype=bool)}
         subsets |= {f"class:{c}": labels == c for c in sorted(set(labels))}
         subsets |= {f"size:{name}": quartile == i for i, name in enumerate(QUARTILES)}
@@ -102,7 +104,9 @@ class Localization:
         def rank(key: RowKey) -> tuple[float, float]:
             return tuple(round(float(np.nanmean(self._column(key, m))), 9) for m in ("pointing", "iou_p95"))  # type: ignore[return-value]
 
-        defined = [k for k in keys if k.target != "true" and not np.isnan(self._column(k, "pointing")).all()]
+        # A map that is defined on few slices is no match for one that is defined on all.
+        known = {k: int((~np.isnan(self._column(k, "pointing"))).sum()) for k in keys if k.target != "true"}
+        defined = [k for k, n in known.items() if n > DEFINED * max(known.values())]
         return max(defined, key=rank, default=None)
 
     def _column(self, key: RowKey, metric: str) -> NDArray[np.float64]:
@@ -148,10 +152,13 @@ class Localization:
 
 
 def size_quartiles(areas: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return 0 (smallest) to 3 (largest) per slice, by rank of the tumour's share of the image."""
-    if not len(areas):
-        return np.empty(0, dtype=np.int64)
-    return np.searchsorted(np.quantile(areas, (0.25, 0.5, 0.75)), areas, side="left").astype(np.int64)
+    """Return 0 (smallest) to 3 (largest) per slice, by rank of the tumour's share of the image; -1 where that is 0."""
+    quartiles = np.full(len(areas), -1, dtype=np.int64)
+    shown = areas > 0
+    if shown.any():
+        cuts = np.quantile(areas[shown], (0.25, 0.5, 0.75))
+        quartiles[shown] = np.searchsorted(cuts, areas[shown], side="left")
+    return quartiles
 
 
 def localize(

@@ -70,10 +70,10 @@ def max_sensitivity(
 
 
 def noisy(images: Tensor, *, radius: float = RADIUS, samples: int = SAMPLES, seed: int = 0) -> Iterator[Tensor]:
-    """Yield the images ``samples`` times, each value moved by uniform noise of at most ``radius``."""
+    """Yield the images ``samples`` times, each value moved by uniform noise of at most ``radius``, the same in each."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(samples):
-        noise = torch.rand(images.shape, generator=generator).mul_(2).sub_(1).mul_(radius)
+        noise = torch.rand((1, *images.shape[1:]), generator=generator).mul_(2).sub_(1).mul_(radius)
         yield images + noise.to(images)
 
 

@@ -136,10 +136,11 @@ def _floors(
 
 def _summary(localization: Localization, seed: int) -> dict[str, Any]:
     known = {p for r, p in zip(localization.records, localization.persons, strict=True) if r.patient is not None}
+    areas = localization.areas[localization.areas > 0]
     return {
         "slices": len(localization.records),
         "patients": len(known) or None,
-        "median_tumour_share": float(np.median(localization.areas)),
+        "median_tumour_share": float(np.median(areas)) if len(areas) else 0.0,
         "percentiles": PERCENTILES,
         "contest": localization.contest(seed=seed),
         "rows": localization.table(seed=seed),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gyrus.evaluate.agreement import rank_correlation
 from gyrus.evaluate.cards import Card
 from gyrus.evaluate.classification import roc_auc
-from gyrus.intervals import Bootstrap, Interval, interval
+from gyrus.intervals import Bootstrap, Interval, hangs_on_one, interval
 
 CARDS = (
     Card(
@@ -128,7 +128,7 @@ def error_auroc(
     weights = bootstrap.weights[:, bootstrap.index[kept]]
     truth, scores = wrong[kept], -numbers[kept].astype(np.float64)
     whole = float(roc_auc(truth, scores, np.ones((1, len(kept))))[0])
-    return interval(whole, roc_auc(truth, scores, weights), len(kept), len(np.unique(bootstrap.index[kept])))
+    return _interval(whole, roc_auc(truth, scores, weights), truth, bootstrap.index[kept])
 
 
 def error_auroc_gain(
@@ -163,7 +163,15 @@ def error_auroc_gain(
         scores = scores if whole >= 0.5 else -scores
         gain += sign * max(whole, 1 - whole)
         replicates += sign * roc_auc(truth, scores, weights)
-    return interval(gain, replicates, len(kept), len(np.unique(bootstrap.index[kept])))
+    return _interval(gain, replicates, truth, bootstrap.index[kept])
+
+
+def _interval(
+    value: float, replicates: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray[np.int64]
+) -> Interval:
+    """Return a figure with its interval, and without one where a single group has all the errors, or none has any."""
+    drawn = np.full_like(replicates, np.nan) if hangs_on_one(truth, groups) else replicates
+    return interval(value, drawn, len(truth), len(np.unique(groups)))
 
 
 def _flat(maps: NDArray[np.float32]) -> NDArray[np.float64]:

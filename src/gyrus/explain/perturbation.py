@@ -51,11 +51,13 @@ def scorecam(subject: Subject) -> Tensor:
 def ablationcam(subject: Subject) -> Tensor:
     """Channels weighted by the fall of the score when they are silenced.
 
-    The paper divides by s, which it takes to be positive; the modulus keeps the map's direction where it is not.
+    The paper divides by s, which it takes to be positive; the modulus keeps the map's direction where it is not. All
+    scores come the same way out of the same layer: a channel's fall is so small that another rounding of s would be
+    most of it.
     """
     a = subject.features
     n = len(a)
-    score = subject.scores(subject.images, torch.arange(n, device=a.device))
+    score = torch.stack([subject.finished(row, a[row : row + 1])[0] for row in range(n)])
     silenced = score.unsqueeze(1).repeat(1, a.shape[1])
     for row in range(n):
         live = (a[row] != 0).flatten(1).any(dim=1).nonzero().squeeze(1)

@@ -18,7 +18,11 @@ BATCH = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Precision:
-    """The autocast the caller chose: the network runs in it, the arithmetic on its outputs in float32."""
+    """The autocast the caller chose: the network runs in it, the arithmetic on its outputs in float32.
+
+    Gradients by the image, and scores whose small differences are the map, are computed in float32 whatever it is: in
+    bfloat16 they would be its rounding.
+    """
 
     device: str
     enabled: bool
@@ -32,6 +36,10 @@ class Precision:
     def restored(self) -> AbstractContextManager[object]:
         """Return a context in which it holds again."""
         return torch.autocast(self.device, self.dtype, self.enabled)
+
+    def exact(self) -> AbstractContextManager[object]:
+        """Return a context of float32."""
+        return torch.autocast(self.device, enabled=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,13 +82,13 @@ class Subject:
     def gradients(self, images: Tensor) -> Tensor:
         """Return the (N, C, H, W) float32 gradient of each image's own class in images that stand for the batch."""
         leaf = images.detach().requires_grad_(True)
-        with frozen(self.model), torch.enable_grad(), self.precision.restored():
+        with frozen(self.model), torch.enable_grad(), self.precision.exact():
             logits = self.model(leaf)
         (found,) = torch.autograd.grad(logits, leaf, one_hot(self.target, logits))
         return found.float()
 
     def finished(self, row: int, features: Tensor) -> Tensor:
-        """Return the (M,) scores of image ``row`` had the layer put out these (M, K, h, w) features.
+        """Return the (M,) float32 scores of image ``row`` had the layer put out these (M, K, h, w) features.
 
         The layers before it see the image once, and what goes past the layer broadcasts against the M variants.
         """
@@ -100,8 +108,8 @@ class Subject:
         return logits[:, int(self.target[row])]
 
     def _at_once(self, images: Tensor) -> Tensor:
-        """Return what :meth:`logits` does, in one pass."""
-        with torch.no_grad(), self.precision.restored():
+        """Return (M, classes) float32 logits of the model itself, in one pass of float32."""
+        with torch.no_grad(), self.precision.exact():
             return cast(Tensor, self.model(images.contiguous(memory_format=torch.channels_last))).float()
 
 

@@ -44,7 +44,7 @@ class Contest:
         source: the model's run and slices.
         model: the network, in evaluation mode.
         settings: of the leaderboard.
-        priors: class -> (S, S) float32 share of training masks.
+        priors: class -> (S, S) float32 share of the training part's masks.
         learned: thresholds learned on training patients.
         judged: the network as :func:`gyrus.evaluate.folded` copies it.
         null: the same network with random weights.

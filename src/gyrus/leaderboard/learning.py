@@ -35,6 +35,8 @@ def learn_thresholds(
 ) -> Choices:
     """Return for each map of one pass, and each rule, the cut with the highest mean IoU on training patients.
 
+    ``priors`` are of patients that are not learned on.
+
     Raises:
         InputError: no training slice has an outline of a tumour and finite maps.
     """

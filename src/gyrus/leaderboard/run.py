@@ -139,12 +139,13 @@ class _Board:
     def compete(self, source: Source) -> Choices:
         """Score one model's slices, those already done left as they are, and return the thresholds it learned."""
         model = load_model(source.run, device=self.device)
-        priors = class_priors(source.others, model.spec.preprocess)
+        spec = model.spec.preprocess
+        priors = class_priors(source.training, spec)
         file = self.out / PARTS / f"{source.name}.json"
         if file.is_file():
             learned = from_plain(read_json(file, "learned thresholds"))
         else:
-            learned = learn_thresholds(source, model, priors, self.settings, self.progress)
+            learned = learn_thresholds(source, model, class_priors(source.others, spec), self.settings, self.progress)
             write_json(file, to_plain(learned))
         models = [model, *(copy.deepcopy(model) for _ in range(1, workers_for(self.device)))]
         contests = [Contest.prepare(source, m, self.settings, priors, learned) for m in models]

@@ -12,6 +12,7 @@ from gyrus.errors import InputError
 from gyrus.records import Dataset, Record
 from gyrus.rundata import Fold, joint_statement, open_folds
 from gyrus.splits import Split
+from gyrus.words import HEALTHY
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +24,11 @@ class Source:
         run: the folder.
         dataset: what the run was trained on.
         split: the run's own.
-        tested: slices of the test part that have an outline file.
+        tested: slices of the test part that have an outline.
         persons: record id -> whose it is; see :class:`gyrus.rundata.Fold`.
-        learning: a seeded draw from the training part, with a tumour outlined in each.
-        others: the training slices with outlines of every patient who is not in ``learning``: the class prior.
+        training: those of the training part: the class prior of the slices tested.
+        learning: a seeded draw from half of the training part's patients.
+        others: the slices of the other half: the class prior while thresholds are learned.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Source:
     split: Split
     persons: Mapping[str, str]
     tested: tuple[Record, ...]
+    training: tuple[Record, ...]
     learning: tuple[Record, ...]
     others: tuple[Record, ...]
 
@@ -74,13 +77,19 @@ def draw_sample(sources: Sequence[Source], size: int, seed: int) -> frozenset[st
 
 def _source(fold: Fold, learn: int, seed: int) -> Source:
     dataset, split, run = fold.dataset, fold.split, fold.run
-    tested = [r for r in dataset.select(split.test) if r.mask is not None]
-    training = [r for r in dataset.select(split.train) if r.mask is not None]
+    tested, training = ([r for r in dataset.select(ids) if _outlined(r)] for ids in (split.test, split.train))
     for part, records in (("test", tested), ("training", training)):
         if not records:
             raise InputError(f"{dataset.root} has no outline in the {part} part of {run}, so no map can be scored")
-    order = np.random.default_rng([seed, 0]).permutation(len(training))
-    learning = tuple(training[int(i)] for i in order[:learn])
-    known = {fold.persons[r.id] for r in learning}
-    others = tuple(r for r in training if fold.persons[r.id] not in known)
-    return Source(run.name, run, dataset, split, fold.persons, tuple(tested), learning, others)
+    rng = np.random.default_rng([seed, 0])
+    people = sorted({fold.persons[r.id] for r in training})
+    half = {people[int(i)] for i in rng.permutation(len(people))[: max(1, len(people) // 2)]}
+    theirs = [r for r in training if fold.persons[r.id] in half]
+    learning = tuple(theirs[int(i)] for i in rng.permutation(len(theirs))[:learn])
+    others = tuple(r for r in training if fold.persons[r.id] not in half)
+    return Source(run.name, run, dataset, split, fold.persons, tuple(tested), tuple(training), learning, others)
+
+
+def _outlined(record: Record) -> bool:
+    """Tell whether a slice has a tumour outlined, as far as can be told without reading it."""
+    return record.mask is not None and record.label != HEALTHY
