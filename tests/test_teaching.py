@@ -202,6 +202,14 @@ class TestTraining:
             fit(dataset, Split.load(tiny_split), config, tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
+    def test_data_without_an_outline_guides_nobody(self, dataset: Dataset, tiny_split: Path, tmp_path: Path) -> None:
+        """Slices of no_tumor have an empty outline, and nothing else would be learned from."""
+        bare = replace(dataset, records=tuple(replace(r, mask=None) for r in dataset))
+        for fields in ({}, {"erase": 0.2}):
+            with pytest.raises(InputError, match="no slice of the train part has a tumour's outline: leave --guide"):
+                fit(bare, Split.load(tiny_split), make_config(**RECIPE, guide="mask", **fields), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
     def test_what_needs_outlines_of_the_data_is_refused(self, tmp_path: Path) -> None:
         for fields in ({"erase": 0.1}, {"canonical": True, "augment": {"peel": 0.1}}):
             with pytest.raises(InputError, match="with guide mask"):

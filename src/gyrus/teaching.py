@@ -88,11 +88,19 @@ def guiding_outlines(
         made: synthetic ones, whose own outlines are always taken.
         spec: how slices are prepared.
         progress: called as slices are read.
+
+    Raises:
+        InputError: outlines are to guide and no slice has one, or a slice or an outline cannot be read.
     """
     if config.guide == "none":
         return None
     if teacher is None:
-        return outlines_of([*train, *made], spec)
+        found = outlines_of([*train, *made], spec)
+        if not found[0].any():  # the empty maps of no_tumor would be all that is learned from
+            raise InputError(
+                "no slice of the train part has a tumour's outline: leave --guide mask out, or guide by a trained model"
+            )
+        return found
     marked, drawn = taught_outlines(teacher, train, spec, progress), outlines_of([*made], spec)
     return np.concatenate([marked[0], drawn[0]]), torch.cat([marked[1], drawn[1]])
 
