@@ -103,6 +103,14 @@ def test_whatever_else_decides_them_does(records: list[Record], store: Path) -> 
     assert len(list(store.iterdir())) == 6
 
 
+def test_the_same_weights_give_other_features_at_another_stride(records: list[Record], store: Path) -> None:
+    for n, stride in enumerate((None, 8), start=1):
+        model = create_model("mobilenetv2_100", CLASSES, preprocess=Preprocess(size=32), seed=0, output_stride=stride)
+        computed, kept = (embed_records(model, records, store=at, precision="fp32") for at in (None, store))
+        assert np.array_equal(computed, kept)
+        assert len(list(store.iterdir())) == n
+
+
 def test_a_changed_slice_is_computed_again(records: list[Record], store: Path) -> None:
     model = make()
     before = embed_records(model, records, store=store, precision="fp32")

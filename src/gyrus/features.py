@@ -19,6 +19,9 @@ from gyrus.records import Record
 
 BATCH = 32
 
+_FORM = {"architecture", "pooling", "keep_dense", "output_stride", "truncate", "fuse", "preprocess"}
+"""What of a model's description decides its features; the same weights give others at another stride."""
+
 
 def embed_records(
     model: Classifier,
@@ -72,7 +75,7 @@ def embed_records(
 
 def _digest(model: Classifier, bf16: bool) -> str:
     """Return 16 hex digits that change with whatever decides the features besides the slice."""
-    digest = hashlib.sha256(to_json([model.spec.preprocess.model_dump(), model.spec.pooling, bf16]).encode())
+    digest = hashlib.sha256(to_json([model.spec.model_dump(include=_FORM), bf16]).encode())
     for name, tensor in model.state_dict().items():
         if not name.startswith("head."):
             digest.update(name.encode())
