@@ -12,6 +12,7 @@ from gyrus.audit.leaks import ACROSS, LEAK, WITHIN, copy_findings, find_leaks, o
 from gyrus.audit.pool import common_labels, parts_of, pool
 from gyrus.duplicates import Copies, Pair
 from gyrus.errors import InputError
+from gyrus.groups import group_slices
 from gyrus.records import Dataset, Record
 from gyrus.splits import holdout
 
@@ -68,13 +69,30 @@ def test_parts_come_from_folders_and_files(datasets: list[Dataset], tmp_path: Pa
     split = holdout(third)
     everything = [*datasets, third]
     parts = parts_of(pool(everything), everything, [split])
-    assert list(parts) == [OFFICIAL, "the split holdout 0.7/0.1/0.2, seed 0 of three"]
+    title = "the patient-wise split holdout 0.7/0.1/0.2, seed 0 of three"
+    assert list(parts) == [OFFICIAL, title]
     assert (parts[OFFICIAL]["one/3"], parts[OFFICIAL]["one/4"]) == ("train", "test")
-    assert {i for i, part in parts["the split holdout 0.7/0.1/0.2, seed 0 of three"].items() if part == "test"} == {
-        f"three/{i}" for i in split.test
-    }
+    assert {i for i, part in parts[title].items() if part == "test"} == {f"three/{i}" for i in split.test}
     with pytest.raises(InputError, match="fits none of the data"):
         parts_of(pool(datasets), datasets, [split])
+
+
+def test_no_split_takes_the_place_of_another(tmp_path: Path) -> None:
+    """Splits of the same scheme and seed: by patient, record-wise, and one that was made again in another way."""
+    rows = [(f"{label}{i}", label, f"{label}{i // 2}") for label in ("glioma", "no_tumor") for i in range(20)]
+    data = listed(tmp_path / "data", rows, name="data")
+    safe = holdout(data)
+    leaking = holdout(data, grouping=group_slices(data, "record-wise"))
+    swapped = replace(safe, val=safe.test, test=safe.val)
+    parts = parts_of(pool([data]), [data], [safe, leaking, swapped])
+    assert [title.partition(" split ")[0] for title in parts] == [
+        "the patient-wise",
+        "the record-wise",
+        "the patient-wise",
+    ]
+    assert [title.rpartition("data")[2] for title in parts] == [" (1)", "", " (2)"]
+    for split, found in zip((safe, leaking, swapped), parts.values(), strict=True):
+        assert {i for i, part in found.items() if part == "test"} == {f"data/{i}" for i in split.test}
 
 
 def test_a_test_slice_counts_by_its_closest_copy_in_training(pooled: Dataset, datasets: list[Dataset]) -> None:

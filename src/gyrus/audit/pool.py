@@ -41,6 +41,8 @@ def common_labels(records: Sequence[Record]) -> list[str | None]:
 def parts_of(pooled: Dataset, datasets: Sequence[Dataset], splits: Sequence[Split]) -> dict[str, dict[str, str]]:
     """Return the splits that can leak: title -> record id -> "train", "val" or "test".
 
+    A title that several splits have gets a number, in the order of ``splits``.
+
     Raises:
         InputError: a split was made for none of the datasets.
     """
@@ -49,14 +51,20 @@ def parts_of(pooled: Dataset, datasets: Sequence[Dataset], splits: Sequence[Spli
         name: {r.id: _SIDES[r.subset] for r in pooled if r.source == name and r.subset in _SIDES} for name in names
     }
     found = {f"the official split of {name}": parts for name, parts in official.items() if len({*parts.values()}) > 1}
+    made: list[tuple[str, dict[str, str]]] = []
     for split in splits:
         home = next((n for n, d in zip(names, datasets, strict=True) if d.fingerprint == split.fingerprint), None)
         if home is None:
             raise InputError(
                 f"a split of {split.dataset} (fingerprint {split.fingerprint}) fits none of the data: make it anew"
             )
-        title = f"the split {split.scheme}, seed {split.seed} of {home}"
-        found[title] = {f"{home}/{i}": part for part in PARTS for i in split.part(part)}
+        how = split.grouping if split.leaks else f"{split.grouping}-wise"
+        title = f"the {how} split {split.scheme}, seed {split.seed} of {home}"
+        made.append((title, {f"{home}/{i}": part for part in PARTS for i in split.part(part)}))
+    wanted, counts = [title for title, _ in made], Counter[str]()
+    for title, parts in made:
+        counts[title] += 1
+        found[title if wanted.count(title) == 1 else f"{title} ({counts[title]})"] = parts
     return found
 
 
