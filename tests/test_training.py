@@ -301,6 +301,18 @@ def test_another_split_is_refused_on_resuming(unfinished: Path, few: Dataset) ->
     assert contents(unfinished) == before
 
 
+def test_a_run_killed_before_its_recipe_was_written_is_continued(few: Dataset, tmp_path: Path) -> None:
+    split, out = holdout(few, (0.5, 0.25, 0.25)), tmp_path / "run"
+    split.save(out / "split.json")
+    (out / ".config.json.partial").write_text("{")
+    with pytest.raises(InputError, match="not a training run"):
+        fit(few, split, small_config(epochs=1), out)
+    with pytest.raises(InputError, match="another split"):
+        fit(few, holdout(few, (0.5, 0.25, 0.25), seed=1), small_config(epochs=1), out, resume=True)
+    fit(few, split, small_config(epochs=1), out, resume=True)
+    assert set(contents(out)) == {*json.loads((out / "run.json").read_text())["outputs"], "run.json"}
+
+
 def test_a_split_for_other_data_is_refused_and_nothing_is_written(run: Run, few: Dataset, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="made for other data"):
         fit(few, run.split, small_config(), tmp_path / "run")

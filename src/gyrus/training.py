@@ -157,15 +157,16 @@ def _claim(out: Path, config: TrainConfig, split: Split, resume: bool) -> None:
         raise InputError(f"{out} already exists and is a file: choose another --out")
     if is_finished(out):
         raise InputError(f"{out} holds a finished run: choose another --out, or remove it first")
-    if not (out / CONFIG).is_file() and any(out.iterdir()):
+    begun = (out / CONFIG).is_file()
+    # A run killed before its recipe was written leaves its split at most, and files half written.
+    if not begun and any(not (resume and (p.name == SPLIT or p.match(".*.partial"))) for p in out.iterdir()):
         raise InputError(f"{out} already exists and is not a training run: choose another --out")
-    if (out / CONFIG).is_file():
-        if not resume:
-            raise InputError(f"{out} holds an unfinished run: continue it with --resume, or remove it")
-        if read_recipe(out) != config:
-            raise InputError(f"{out} was started with other arguments ({out / CONFIG}): resume with the same ones")
-        if Split.load(out / SPLIT) != split:
-            raise InputError(f"{out} was started with another split: resume with the same one")
+    if begun and not resume:
+        raise InputError(f"{out} holds an unfinished run: continue it with --resume, or remove it")
+    if begun and read_recipe(out) != config:
+        raise InputError(f"{out} was started with other arguments ({out / CONFIG}): resume with the same ones")
+    if (begun or (out / SPLIT).exists()) and Split.load(out / SPLIT) != split:
+        raise InputError(f"{out} was started with another split: resume with the same one")
 
 
 def _require_known(records: Sequence[Record], classes: tuple[str, ...]) -> None:
