@@ -41,7 +41,7 @@ def planted(tmp_path: Path) -> Path:
         write_slice(root / "Training" / ("yes" if i % 2 else "no") / f"{i}.png", i)
     for i in range(16, 20):
         write_slice(root / "Testing" / ("yes" if i % 2 else "no") / f"{i}.png", i)
-    shutil.copy(root / "Training/yes/1.png", root / "Testing/yes/copy.png")
+    shutil.copy(root / "Training/yes/1.png", root / "Testing/yes/a copy.png")
     mirrored = cv2.imread(str(root / "Training/no/2.png"), cv2.IMREAD_GRAYSCALE)[:, ::-1]
     assert cv2.imwrite(str(root / "Testing/yes/mirror.jpg"), mirrored)
     (root / "Training/no/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -75,6 +75,8 @@ def test_the_folder_holds_a_page_a_table_and_the_whole(found: dict[str, Any]) ->
     with (out / "findings.csv").open(encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
     assert len(rows) == len(found["findings"])
+    told = {(f["kind"], f["sentence"], tuple(f["slices"])) for f in found["findings"]}
+    assert {(r["kind"], r["sentence"], tuple(r["slices"].splitlines())) for r in rows} == told
     assert [float(r["score"]) for r in rows] == sorted((float(r["score"]) for r in rows), reverse=True)
 
 
