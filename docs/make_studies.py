@@ -2,7 +2,7 @@
 
 Each result is a folder that ``gyrus study run`` finished, or a file with what it printed with ``--only STEP --json``,
 which takes the place of that step's earlier figures. What the page needs of them is kept in docs/results, from which
-it can be written again without any.
+it can be written again without any; what a study asks and did, its recipe says.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from gyrus.studies.page import claims_chart
 
 HERE = Path(__file__).parent
 RESULTS, PAGE, CHARTS = HERE / "results", HERE / "studies.md", HERE / "assets" / "studies"
-KEPT = ("name", "title", "question", "about", "changed", "scale", "reduction", "data", "table", "minutes")
+KEPT = ("name", "scale", "reduction", "data", "table", "minutes")
 TOLD = ("protocol", "statement", "seeds", "runs", "model", "in_place_of", "size", "epochs", "minutes")
 HEAD = """# Five studies, measured
 
-Five published studies, each run under its own protocol and under an honest one, in which no person and no copy of a
-picture is on both sides of a split ([why](explanation/patients.md)). The figures are of runs on parts of the public
+Five published studies, each run under its own protocol and under an honest one, in which no known person and no copy of
+a picture is on both sides of a split ([why](explanation/patients.md)). The figures are of runs on parts of the public
 sets, which hold fewer slices than the papers', and on two processor cores, for which much was made smaller: each
 section says what. They are no verdict on the papers' own numbers at their size, but the gap between the two columns is
 measured on the same slices, with the same networks.
@@ -54,7 +54,7 @@ by {mobilenet-joint:rule:iou}. The map of MobileNetV2 whose layer and cut traini
 Grad-CAM at stride 8 averaged with that of the mirrored slice, does better than the rule ({mobilenet-joint:map:iou}),
 and the two multiplied point into the tumour in {mobilenet-joint:both:pointing} of the slices where the rule does in
 {mobilenet-joint:rule:pointing}. Neither overlaps by twice the
-study's 0.153, which was our goal. A network that a teacher
+0.153 of the study's VGG19, which was our goal. A network that a teacher
 told where to look, one that had seen synthetic tumours alone, reaches it. No person's outline guided it; the cut, as of
 all maps here, is learned from training patients' outlines. Its class map overlaps by {taught-joint:map:iou} and
 points into the tumour in {taught-joint:map:pointing} of the slices of patients it never saw, at an accuracy of
@@ -132,11 +132,9 @@ def trained(step: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def renewed(value: Mapping[str, Any], one: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is kept of a study, with one step's new figures, and in the words that its recipe has now."""
+    """Return what is kept of a study, with one step's new figures."""
     if one["scale"] != value["scale"]:
         raise SystemExit(f"{one['step']} was run at scale {one['scale']}, and the page shows {value['scale']}")
-    recipe = find_study(value["name"])
-    words = recipe.model_dump(include={"title", "question", "about", "changed"})
     table, trainings = [dict(row) for row in value["table"]], dict(value["trainings"])
     for row in table:
         for side in ("own", "honest"):
@@ -146,8 +144,8 @@ def renewed(value: Mapping[str, Any], one: Mapping[str, Any]) -> dict[str, Any]:
     if one["facts"]["kind"] == "training":
         trainings[one["step"]] = trained(one)
     minutes = round(sum(t["minutes"] for t in trainings.values()), 1)
-    words |= {"reduction": recipe.scale(value["scale"]).reduction, "minutes": minutes}
-    return {**value, **words, "table": table, "trainings": trainings}
+    reduction = find_study(value["name"]).scale(value["scale"]).reduction
+    return {**value, "reduction": reduction, "minutes": minutes, "table": table, "trainings": trainings}
 
 
 def page() -> str:
@@ -156,7 +154,8 @@ def page() -> str:
 
 
 def section(value: Mapping[str, Any]) -> str:
-    """Return one study: what it asks, what changed, the table, the trainings."""
+    """Return one study: what it asks, what changed, the table, the trainings; in the words that its recipe has now."""
+    recipe = find_study(value["name"])
     rows = [
         (named(r), number(r["claimed"]), figure(r["own_value"], r["own"]), figure(r["honest_value"], r["honest"]))
         for r in value["table"]
@@ -179,10 +178,10 @@ def section(value: Mapping[str, Any]) -> str:
     )
     head = ("training", "split", "network", "repeated", "test slices of groups", "minutes", "accuracy", "between seeds")
     parts = [
-        f"## {value['name']}: {value['title']}\n",
-        f"{value['question']} {value['about'].strip()}\n",
+        f"## {recipe.name}: {recipe.title}\n",
+        f"{recipe.question} {recipe.about.strip()}\n",
         f"**Made smaller.** {value['reduction'].strip() or 'Nothing.'} Training took {value['minutes']:.0f} minutes.\n",
-        f"**What changed, and why.** {value['changed'].strip()}\n",
+        f"**What changed, and why.** {recipe.changed.strip()}\n",
         f"**What we found.** {told(FOUND[value['name']], value['table'])}\n",
         f"![Accuracies of {value['name']}: claimed and measured](assets/studies/{value['name']}.svg)\n",
         table(("", "claimed", "own protocol", "honest protocol"), rows),

@@ -27,6 +27,7 @@ import gyrus
 import gyrus.evaluate
 import gyrus.explain
 from gyrus import cli
+from gyrus.studies import find_study
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -648,6 +649,9 @@ def make_studies() -> ModuleType:
 
 def test_the_page_of_studies_is_made_from_what_they_left_behind(make_studies: ModuleType) -> None:
     assert make_studies.PAGE.read_text(encoding="utf-8") == make_studies.page()
+    for recipe in (find_study(value["name"]) for value in make_studies.kept()):  # in the words that it has now
+        for words in (recipe.title, recipe.question, recipe.about, recipe.changed):
+            assert words.strip() in make_studies.page()
     charts = {f"{value['name']}.svg" for value in make_studies.kept() if make_studies.claims_chart(value)}
     assert {path.name for path in make_studies.CHARTS.glob("*.svg")} == charts
 
