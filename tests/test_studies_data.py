@@ -205,13 +205,12 @@ class TestAugmented:
 
         few = replace(phantom, records=phantom.records[:3])
         first = call(0)
-        written = (tmp_path / "a" / "run.json").stat().st_mtime_ns
+        written = (first.root / "run.json").stat().st_mtime_ns
+        others = [call(1), call(0, copies=2)]  # side by side, so that a changed recipe goes on in its folder
+        assert len({made.root for made in (first, *others)}) == 3
         again = call(0)
-        assert (tmp_path / "a" / "run.json").stat().st_mtime_ns == written
-        assert (again.fingerprint, again.notes) == (first.fingerprint, first.notes)
-        for other in ({"seed": 1}, {"seed": 0, "copies": 2}):
-            with pytest.raises(InputError, match="already exists"):
-                call(**other)
+        assert (first.root / "run.json").stat().st_mtime_ns == written
+        assert (again.fingerprint, again.notes, again.root) == (first.fingerprint, first.notes, first.root)
         still = [pixels(first[f"{place}/{few.records[0].id}.png"].path) for place in ("original", "copy-1")]
         assert (still[0] == still[1]).all()  # nothing is drawn, so a copy is the original
 

@@ -227,7 +227,8 @@ def augmented(
         dataset: labelled slices.
         copies: per slice, or class -> per slice of this class; the 2,065 pictures of study 5 are navoneel's 253 with
             6 copies of each tumor and 9 of each no_tumor.
-        folder: where the pictures and their manifest go; what the same arguments left there is opened again.
+        folder: where the pictures and their manifest go, with 8 hex digits of the arguments behind its name; what the
+            same ones left there is opened again.
         augment: how far a copy may be changed.
         size: side of the pictures in pixels; slices are padded to squares.
         seed: of the changes, which depend on a slice's id besides, not on its place.
@@ -276,7 +277,7 @@ def rebalanced(
         dataset: any dataset.
         images: ids of the slices to copy.
         transforms: what makes a copy of each.
-        folder: where the copies and their manifest go; what the same arguments left there is opened again.
+        folder: as for :func:`augmented`, for the copies and their manifest.
         groups: record id -> its patient, or cluster of copies.
         progress: called after each listed slice.
 
@@ -339,9 +340,10 @@ def _shifted(
 def _kept(
     dataset: Dataset, folder: Path, stage: str, arguments: Mapping[str, Any], groups: Mapping[str, str], drawn: _Drawn
 ) -> Dataset:
-    """Return what was drawn as a dataset of PNG files, or what the same arguments left in the folder before."""
+    """Return what was drawn as a dataset of PNG files, or what the same arguments left there before."""
     of = {r.id: _group(groups, r) for r in dataset}
     given = plain({**arguments, "fingerprint": dataset.fingerprint, "groups": _digest(of)})
+    folder = folder.with_name(f"{folder.name}-{_digest(given)[:8]}")
     if is_finished(folder):
         before = read_manifest(folder)
         if (before["stage"], before["arguments"]) == (stage, given):
@@ -385,8 +387,8 @@ def _seed(seed: int, id: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}\t{id}".encode()).digest()[:4], "big")
 
 
-def _digest(groups: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(groups, sort_keys=True).encode()).hexdigest()[:16]
+def _digest(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _of(kept: Sequence[Record], dataset: Dataset) -> str:
