@@ -36,6 +36,11 @@ def changed(recipe: dict[str, Any], place: str, value: object) -> dict[str, Any]
     return recipe
 
 
+def gallery(**options: object) -> list[dict[str, object]]:
+    """Return the figures of a study that has one, with these options."""
+    return [{"kind": "gallery", "title": "G", "of": ["one"], "options": options}]
+
+
 class TestShipped:
     def test_all_are_listed(self) -> None:
         assert list_studies() == NAMES
@@ -141,6 +146,18 @@ class TestWrongKeys:
             ("analyses", {"a": {"kind": "duel", "of": "one"}}, "does not match any of the expected tags"),
             ("figures", [{"kind": "pie", "title": "t", "of": ["one"]}], "figures.0.kind: Input should be 'balance'"),
             ("figures", [{"kind": "balance", "title": "t", "of": []}], "figures.0.of: Tuple should have at least 1"),
+            (
+                "derived.c",
+                {"of": "cheng", "augmented": {"copies": -1, "augment": {}}},
+                "cannot be -1 copies of a slice",
+            ),
+            ("derived.c", {"of": "cheng", "augmented": {"copies": {"g": -2}, "augment": {}}}, "cannot be -2 copies"),
+            ("figures", gallery(slices="lots"), "figures.0.options: slices is 'lots': say a whole number from 1 on"),
+            ("figures", gallery(slices=0), "figures.0.options: slices is 0: say a whole number from 1 on"),
+            ("figures", gallery(slices=True), "figures.0.options: slices is True: say a whole number from 1 on"),
+            ("figures", gallery(per_class=0), "figures.0.options: per_class is 0: say a whole number from 1 on"),
+            ("figures", gallery(which="zzz"), "figures.0.options: which is 'zzz': choose of typical, wrong, sure"),
+            ("figures", gallery(label=False), "figures.0.options: label is False: say a name, in quotes"),
             ("changed", None, "changed: Input should be a valid string"),
         ],
     )

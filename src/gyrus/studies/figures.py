@@ -21,7 +21,7 @@ from gyrus.page.charts import standalone
 from gyrus.records import Record
 from gyrus.studies import charts, data, pictures
 from gyrus.studies.lab import Datasets
-from gyrus.studies.plans import Figure
+from gyrus.studies.plans import ANSWERS, Figure
 from gyrus.studies.trainings import Outcome, Trainings, Unit
 from gyrus.studies.values import accuracy_by_run, confusion
 
@@ -221,8 +221,8 @@ def choose(
         InputError: no such choice.
     """
     sure = outcome.probabilities.max(axis=1)
-    if which not in ("typical", "wrong", "sure"):
-        raise InputError(f"slices cannot be chosen by {which!r}: choose of typical, wrong, sure")
+    if which not in ANSWERS:
+        raise InputError(f"slices cannot be chosen by {which!r}: choose of {', '.join(ANSWERS)}")
     keep = outcome.correct.copy() if which == "typical" else ~outcome.correct
     if which == "sure":
         keep &= sure > SURE

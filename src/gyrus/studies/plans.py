@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from gyrus.augment import Augment
 from gyrus.studies.data import Shift
+
+ANSWERS = ("typical", "wrong", "sure")
+"""Which answers a figure may show: right ones of middling certainty, wrong ones, wrong ones the model is sure of."""
 
 
 class Part(BaseModel):
@@ -29,6 +32,14 @@ class Copies(Part):
     copies: int | dict[str, int]
     augment: Augment
     size: int = Field(default=240, ge=32)
+
+    @field_validator("copies")
+    @classmethod
+    def _none_or_more(cls, copies: int | dict[str, int]) -> int | dict[str, int]:
+        numbers = copies.values() if isinstance(copies, dict) else (copies,)
+        if min(numbers, default=0) < 0:
+            raise ValueError(f"there cannot be {min(numbers)} copies of a slice: say 0 or more")
+        return copies
 
 
 class Fix(Part):
@@ -262,6 +273,21 @@ class Figure(Part):
     title: str
     of: tuple[str, ...] = Field(min_length=1)
     options: dict[str, Any] = {}
+
+    @field_validator("options")
+    @classmethod
+    def _possible(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for name in ("slices", "per_class"):
+            number = options.get(name, 1)
+            if type(number) is not int or number < 1:  # True is an int to Python
+                raise ValueError(f"{name} is {number!r}: say a whole number from 1 on")
+        for name in ("called", "label", "layer"):
+            if options.get(name) is not None and not isinstance(options[name], str):
+                raise ValueError(f"{name} is {options[name]!r}: say a name, in quotes if YAML does not read it as one")
+        which = options.get("which", ANSWERS[0])
+        if which not in ANSWERS:
+            raise ValueError(f"which is {which!r}: choose of {', '.join(ANSWERS)}")
+        return options
 
     @property
     def shows_data(self) -> bool:
