@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from commandline import tree
+from handmade_slices import write_png
+from PIL import Image
 from scipy import stats
 from studyroom import TRAIN, lab_of, make_outcome, write_nameless
 
@@ -408,3 +411,23 @@ class TestKept:
         three = folders(make({"other": plan}, derived={"some": {"of": "cheng", "classes": ["pituitary"]}}), "other")
         four = folders(make({"other": plan}, derived=derived, train={**TRAIN, "batch_size": 4}), "other")
         assert [len(found) for found in (one, two, three, four)] == [1, 2, 3, 4]
+
+    def test_corrected_outlines_and_planes_are_looked_at_anew(self, tiny_phantom: Path, tmp_path: Path) -> None:
+        """Neither is part of a dataset's fingerprint."""
+
+        def folders(name: str) -> int:
+            plans = {"maps": {"kind": "maps", "of": "one", "slices": 2}, "planes": {"kind": "planes", "of": "one"}}
+            fields = {"data": ["cheng"], "trainings": {"one": ONE}, "analyses": plans}
+            datasets, trainings = lab_of({"cheng": root}, tmp_path / "study", **fields)
+            analyses = Analyses(trainings.recipe, datasets, trainings, tmp_path / "study" / "analyses")
+            analyses[name]
+            return len(list(analyses.folder.glob(f"{name}-????????")))
+
+        root = shutil.copytree(tiny_phantom, tmp_path / "phantom")
+        mask = next(r.mask for r in open_dataset(root) if r.mask is not None)
+        assert [folders(name) for name in ("maps", "planes")] == [1, 1]
+        write_png(mask.path, 255 - np.asarray(Image.open(mask.path)))
+        assert [folders(name) for name in ("maps", "planes")] == [2, 1]
+        table = root / "manifest.csv"
+        table.write_text(table.read_text(encoding="utf-8").replace(",coronal", ",axial"), encoding="utf-8")
+        assert [folders(name) for name in ("maps", "planes")] == [2, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from studyroom import lab_of, small_study, write_nameless, write_yes_no
 
 from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
+from gyrus.io.masks import OutlineMask
 from gyrus.records import Dataset
-from gyrus.studies.lab import Datasets, find_roots
+from gyrus.studies.lab import Datasets, digest_outlines, find_roots
 from gyrus.studies.recipe import Recipe
 
 THREE = Recipe.model_validate(small_study(data=["sartaj", "cheng", "navoneel"]))
@@ -264,3 +266,22 @@ class TestDerived:
         source = lab({"navoneel": folder}, tmp_path, derived={"top": {"of": "navoneel", "planes": ["axial"]}})["top"]
         assert len(source.dataset) >= 4
         assert {r.plane for r in source.dataset} == {"axial"}
+
+
+class TestOutlines:
+    def test_their_digest_is_that_of_what_is_drawn_and_of_no_place(self, phantom: Dataset, tmp_path: Path) -> None:
+        copy = open_dataset(shutil.copytree(phantom.root, tmp_path / "copy"))
+        assert digest_outlines(copy) == digest_outlines(phantom)
+        before = copy.fingerprint
+        outlined = next(r for r in copy if r.mask is not None)
+        write_png(outlined.mask.path, np.ones(outlined.read().shape, dtype=np.uint8))
+        assert open_dataset(copy.root).fingerprint == before
+        assert digest_outlines(copy) != digest_outlines(phantom)
+
+    def test_corners_in_a_table_count_and_where_it_lies_does_not(self, phantom: Dataset) -> None:
+        def digest(points: str, where: str) -> str:
+            outline = OutlineMask(points, where)
+            return digest_outlines(replace(phantom, records=(replace(phantom.records[0], mask=outline),)))
+
+        assert digest("1,1 5,1 5,5", "row 1") == digest("1,1 5,1 5,5", "elsewhere, row 1")
+        assert digest("1,1 5,1 5,5", "row 1") != digest("1,1 5,1 5,6", "row 1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from commandline import tree
+from handmade_slices import write_png
+from PIL import Image
 from studyroom import TRAIN, lab_of, write_nameless
 
 from gyrus.artifacts import is_finished, read_json
@@ -179,6 +182,29 @@ class TestFolders:
         first, second = (begin(roots={"sartaj": root}, trainings=trainings) for root in roots)
         assert [r.id for r in first.units("one")[0].test] == [r.id for r in second.units("one")[0].test]
         assert self.where(first) != self.where(second)
+
+    def test_for_other_weights_under_the_same_name(self, begin: Callable[..., Trainings], tmp_path: Path) -> None:
+        found = []
+        for content in (b"weights", b"others!"):
+            (tmp_path / "vgg.pth").write_bytes(content)
+            trainings = begin()
+            trainings.weights = {TRAIN["model"]: str(tmp_path / "vgg.pth")}
+            found.append(self.where(trainings))
+        assert found[0] != found[1]
+
+    def test_for_corrected_outlines_where_these_guide(
+        self, begin: Callable[..., Trainings], tiny_phantom: Path, tmp_path: Path
+    ) -> None:
+        root = shutil.copytree(tiny_phantom, tmp_path / "phantom")
+        guided = {"two": {**HONEST, "train": {"guide": "mask"}}}
+        mask = next(r.mask for r in open_dataset(root) if r.mask is not None)
+        found = []
+        for _ in range(2):
+            trainings = begin(roots={"cheng": root}, trainings={"one": HONEST, **guided})
+            found.append([self.where(trainings, name) for name in ("one", "two")])
+            write_png(mask.path, 255 - np.asarray(Image.open(mask.path)))
+        assert found[0][0] == found[1][0]
+        assert found[0][1] != found[1][1]
 
     def test_seeds_and_folds_are_no_more_than_the_scale_says(self, begin: Callable[..., Trainings]) -> None:
         trainings = {"one": {**HONEST, "split": {"folds": 4}}, "two": {**HONEST, "seeds": 1}}

@@ -68,7 +68,7 @@ class Analyses:
         once = name in self.datasets.scale.once
         units = [u for t in _trainings(plan) for u in _first_seed(self.trainings.units(t), once)]
         runs = [str(u.run.relative_to(self.trainings.folder)) for u in units]
-        inputs = to_json([plan.model_dump(), runs, self.trainings.scale, *self._elsewhere(plan)])
+        inputs = to_json([plan.model_dump(), runs, self.trainings.scale, *self._elsewhere(plan, units)])
         folder = self.folder / f"{name}-{hashlib.sha256(inputs.encode()).hexdigest()[:8]}"
         if not is_finished(folder):
             found = self._find(plan, folder, once)
@@ -90,9 +90,16 @@ class Analyses:
             return self._temperature(plan)
         return self._planes(plan)
 
-    def _elsewhere(self, plan: Analysis) -> list[str]:
-        """Return the fingerprint of what an analysis looks at besides its runs."""
-        return [self.datasets[plan.data].dataset.fingerprint] if isinstance(plan, Maps) and plan.data else []
+    def _elsewhere(self, plan: Analysis, units: Sequence[Unit]) -> list[object]:
+        """Return what changes with all that an analysis looks at besides its runs: slices, outlines, planes."""
+        if isinstance(plan, ByPlane):
+            return [[r.id, r.plane] for u in units for r in u.test]
+        if not isinstance(plan, Board | Joint | Maps):
+            return []
+        training, data = self.recipe.trainings[plan.of], plan.data if isinstance(plan, Maps) else None
+        names = [name for name in (training.data, training.test, data) if name is not None]
+        slices: list[object] = [] if data is None else [self.datasets[data].dataset.fingerprint]
+        return [*slices, *(self.datasets[name].outlines for name in names)]
 
     def _board(self, plan: Board, out: Path) -> Result:
         outcome = self.trainings[plan.of]

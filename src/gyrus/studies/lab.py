@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
-from gyrus.artifacts import read_json, write_json
+from gyrus.artifacts import read_json, sha256, to_json, write_json
 from gyrus.datasets import open_dataset
 from gyrus.datasets.registry import recognise
 from gyrus.duplicates import find_copies
@@ -43,6 +46,11 @@ class Source:
     def origin(self) -> Path:
         """The folder of the dataset that was opened: whoever has the same one has the same people."""
         return self.made_from or self.whole.root
+
+    @cached_property
+    def outlines(self) -> str:
+        """16 hex digits that change with the outline of any slice, which the fingerprint does not cover."""
+        return digest_outlines(self.dataset)
 
 
 class Datasets:
@@ -145,6 +153,24 @@ class Datasets:
             write_json(file, {r.id: name for r, name in zip(source.whole, names, strict=False)})
         # Not "patient": whose the other slices are is as unknown as before.
         return Groups("cluster", read_json(file, "the persons of a dataset"), (), unknown_patients(source.whole))
+
+
+def digest_outlines(dataset: Dataset) -> str:
+    """Return 16 hex digits that change with what any outline is made from; files are read whole and not decoded."""
+
+    @cache
+    def content(path: Path) -> str:
+        return sha256(path) if path.is_file() else ""  # what is missing, its reader will name
+
+    def told(value: Any) -> object:
+        if isinstance(value, Path):
+            return content(value)
+        if is_dataclass(value):
+            # Where an outline is listed is for messages, and changes with the place of the dataset.
+            return [told(getattr(value, f.name)) for f in fields(value) if f.name != "where"]
+        return str(value)
+
+    return hashlib.sha256(to_json([[r.id, told(r.mask)] for r in dataset]).encode()).hexdigest()[:16]
 
 
 def find_roots(recipe: Recipe, given: tuple[str, ...]) -> dict[str, Path]:

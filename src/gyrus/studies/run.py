@@ -40,8 +40,9 @@ def run_study(
 ) -> dict[str, Any]:
     """Run a study: its trainings under both protocols, its analyses, its figures, and claimed beside measured.
 
-    Every step is kept below ``out`` under a fingerprint of the slices, the split and the recipe it was made from, so a
-    study that was stopped goes on where it was, and a changed recipe repeats only what it changes.
+    Every step is kept below ``out`` under a fingerprint of the slices, the split and the recipe it was made from, of a
+    file of initial weights, and of the outlines or planes it looks at. So a study that was stopped goes on where it
+    was, and a changed recipe repeats only what it changes.
 
     Args:
         name: of a study gyrus ships, or the path of a recipe.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gyrus.artifacts import is_finished, read_json, read_manifest, stage_folder, to_json
+from gyrus.artifacts import is_finished, read_json, read_manifest, sha256, stage_folder, to_json
 from gyrus.datasets.listing import count
 from gyrus.devices import pick_device
 from gyrus.errors import InputError
@@ -19,6 +19,7 @@ from gyrus.groups import group_slices
 from gyrus.inference import predict, predict_frozen
 from gyrus.loading import Progress
 from gyrus.models import Classifier, load_model
+from gyrus.models.registry import SOURCES
 from gyrus.predictions import Predictions, joined
 from gyrus.records import Record
 from gyrus.splits import Split, holdout, kfold
@@ -124,6 +125,7 @@ class Trainings:
         self.weights, self.device, self.progress = weights or {}, device, progress
         self.features = folder / "features"
         self._done: dict[str, Outcome] = {}
+        self._hashes: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> Outcome:
         if name not in self._done:
@@ -150,7 +152,7 @@ class Trainings:
             config = config.model_copy(update={"device": self.device})
             splits = make_splits(source, plan.split, seed, smaller.folds)
             paths = self._paths(plan, seed)
-            key = _key(config, splits, test, paths)
+            key = _key(config, splits, test, paths, self._contents(config, source))
             config = make_config(
                 **{**config.model_dump(), **{field: str(path.absolute()) for field, (path, _) in paths.items()}}
             )
@@ -179,6 +181,18 @@ class Trainings:
         if plan.synthetic is not None:
             made = self.datasets[plan.synthetic].dataset
             found["synthetic"] = made.root, made.fingerprint
+        return found
+
+    def _contents(self, config: TrainConfig, source: Source) -> list[str]:
+        """Return what stands for the files that a training reads and neither recipe nor fingerprint covers."""
+        found = []
+        weights = config.pretrained
+        if weights not in SOURCES and Path(weights).is_file():
+            if weights not in self._hashes:
+                self._hashes[weights] = sha256(Path(weights))
+            found.append(f"weights {self._hashes[weights]}")
+        if config.guide == "mask":
+            found.append(f"outlines {source.outlines}")
         return found
 
     def _train(self, unit: Unit) -> None:
@@ -279,13 +293,18 @@ def statement(outcome: Outcome) -> str:
 
 
 def _key(
-    config: TrainConfig, splits: Sequence[Split], test: Source | None, paths: Mapping[str, tuple[Path, str]]
+    config: TrainConfig,
+    splits: Sequence[Split],
+    test: Source | None,
+    paths: Mapping[str, tuple[Path, str]],
+    contents: Sequence[str],
 ) -> str:
     """Return 8 hex digits that change with whatever decides the result of these runs."""
     inputs: list[object] = [config.model_dump(exclude={"seed", "device"}, exclude_defaults=True), splits[0].fingerprint]
     if test is not None:
         inputs.append(test.dataset.fingerprint)  # not the ids, which other data may have too
     inputs += [f"{field} {content}" for field, (_, content) in paths.items()]
+    inputs += contents
     inputs += [[s.train, s.val, s.test] for s in splits]
     return hashlib.sha256(to_json(inputs).encode()).hexdigest()[:8]
 
