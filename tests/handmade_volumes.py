@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 SHAPE = (5, 6, 7)
 SPACING = (0.75, 1.25, 3.5)
@@ -121,6 +121,13 @@ def slice_dataset(pixels: NDArray[Any], **elements: Any) -> Dataset:
             delattr(ds, name)
         else:
             setattr(ds, name, value)
+    return ds
+
+
+def report_dataset(**elements: Any) -> Dataset:
+    """Return a report on such a slice, which holds no image."""
+    ds = slice_dataset(BLOCK[0], Rows=None, Columns=None, PixelData=None, Modality="SR", **elements)
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = BasicTextSRStorage
     return ds
 
 

@@ -15,6 +15,7 @@ from handmade_volumes import (
     IDENTITY,
     ORDERS,
     TRACES,
+    report_dataset,
     save_dicom,
     save_nifti,
     save_series,
@@ -125,8 +126,7 @@ def test_the_volumes_of_a_4d_file(tmp_path: Path) -> None:
 
 def test_a_folder_of_reports_is_left_out_with_a_note(tmp_path: Path) -> None:
     save_nifti(tmp_path / "T1.nii", BLOCK)
-    report = slice_dataset(BLOCK[0], Rows=None, Columns=None, PixelData=None)
-    save_dicom(tmp_path / "sr" / "report.dcm", report)
+    save_dicom(tmp_path / "sr" / "report.dcm", report_dataset())
     assert open_dataset(tmp_path).notes == ("1 folder of DICOM files without an image left out: 'sr'.",)
     with pytest.raises(InputError, match="holds no volumes"):
         open_dataset(tmp_path / "sr")
@@ -139,7 +139,7 @@ def test_what_holds_no_image_hides_no_patient(series_folder: Path, name: str) ->
     """It states no patient, and comes first or last by its name."""
     (before,) = {r.patient for r in open_dataset(series_folder)}
     nobody = dict.fromkeys(IDENTITY)
-    save_dicom(series_folder / name, slice_dataset(BLOCK[0], Rows=None, Columns=None, PixelData=None, **nobody))
+    save_dicom(series_folder / name, report_dataset(**nobody))
     assert {(r.patient, r.study is None) for r in open_dataset(series_folder)} == {(before, False)}
     assert before is not None
 

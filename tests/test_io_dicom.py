@@ -22,6 +22,7 @@ from handmade_volumes import (
     TRACES,
     enhanced,
     padded,
+    report_dataset,
     save_dicom,
     save_nifti,
     save_series,
@@ -464,8 +465,7 @@ class TestSeries:
         folder = save_series(tmp_path / "s", BLOCK, AFFINE)
         (folder / "README.txt").write_text("about")
         (folder / ".hidden").write_bytes(bytes(128) + b"DICM")
-        report = slice_dataset(GREY, Rows=None, Columns=None, PixelData=None, Modality="SR")
-        save_dicom(folder / "report", report)
+        save_dicom(folder / "report", report_dataset())
         np.testing.assert_array_equal(read_volume(folder).voxels, BLOCK)
         assert "without an image" in refused(folder / "report")
 
@@ -551,6 +551,37 @@ class TestSeries:
         victim = folder / "IM003"
         victim.write_bytes(victim.read_bytes()[:-40])
         with pytest.raises(InputError, match="IM003 is damaged"):
+            read_volume(folder)
+
+    @pytest.mark.parametrize("name", ["IM006", "IM006.dcm"])
+    @pytest.mark.parametrize("length", [0, 100, 140, 250, 500])
+    def test_an_end_slice_that_is_cut_is_not_passed_over(self, tmp_path: Path, name: str, length: int) -> None:
+        folder = save_series(tmp_path / "s", BLOCK, AFFINE)
+        last = (folder / "IM006").rename(folder / name)
+        os.truncate(last, length)
+        for read in (read_grid, read_volume):
+            with pytest.raises(InputError, match=rf"{name} is (empty|damaged)"):
+                read(folder)
+
+    def test_a_slice_that_is_no_dicom_or_not_there_is_not_passed_over(self, tmp_path: Path) -> None:
+        folder = save_series(tmp_path / "s", BLOCK, AFFINE)
+        last = (folder / "IM006").rename(tmp_path / "elsewhere")
+        (folder / "IM006.dcm").write_text("no slice")
+        with pytest.raises(InputError, match=r"IM006\.dcm is not a DICOM file"):
+            read_volume(folder)
+        (folder / "IM006.dcm").unlink()
+        (folder / "IM006").symlink_to(last)
+        assert read_volume(folder).voxels.shape == BLOCK.shape
+        last.unlink()
+        with pytest.raises(InputError, match="IM006 cannot be opened"):
+            read_volume(folder)
+
+    def test_a_locked_slice_is_not_passed_over(self, tmp_path: Path) -> None:
+        folder = save_series(tmp_path / "s", BLOCK, AFFINE)
+        (folder / "IM006").chmod(0)
+        if os.access(folder / "IM006", os.R_OK):
+            pytest.skip("this user may read everything")
+        with pytest.raises(InputError, match="IM006 cannot be opened"):
             read_volume(folder)
 
 

@@ -106,14 +106,22 @@ class Header:
 
 
 def is_dicom(path: Path) -> bool:
-    """Tell whether a file carries the mark of DICOM, "DICM" after 128 bytes."""
+    """Tell whether a file carries the mark of DICOM, "DICM" after 128 bytes; what cannot be opened counts as none."""
     try:
-        if not path.is_file():  # opening a pipe would wait for ever
-            return False
-        with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
+        return path.is_file() and has_mark(read_start(path))  # opening a pipe would wait for ever
     except (OSError, ValueError):  # ValueError: a name no file can have
         return False
+
+
+def read_start(path: Path) -> bytes:
+    """Return the bytes of a file that end with the mark of DICOM, fewer where it is shorter."""
+    with path.open("rb") as stream:
+        return stream.read(132)
+
+
+def has_mark(start: bytes) -> bool:
+    """Tell whether the start of a file ends with the mark."""
+    return start[128:] == b"DICM"
 
 
 def read_header(path: Path) -> Header:
@@ -133,12 +141,17 @@ def find_header(path: Path) -> Header | None:
     """Return the header as :func:`read_header` does, or None for a DICOM object without an image, such as a report.
 
     Raises:
-        InputError, MissingExtraError: as :func:`read_header`.
+        InputError: as :func:`read_header`; or the file should hold an image, and ends before it says of which size.
+        MissingExtraError: pydicom is not installed.
     """
     path = Path(path)
     with explained(path):
         dataset = read_dataset(path)
-        return _header(path, dataset) if "Rows" in dataset and "Columns" in dataset else None
+        if "Rows" in dataset and "Columns" in dataset:
+            return _header(path, dataset)
+        if _should_hold_image(path, dataset):  # pydicom takes the end of a file for the end of its header
+            raise InputError(f"{path} is damaged or cut short (its header lacks the image size): restore it")
+        return None
 
 
 def transfer_syntax(dataset: Dataset) -> UID:
@@ -205,6 +218,13 @@ def read_dataset(path: Path, elements: Iterable[str] = _ELEMENTS, *, pixels: boo
     _check_deflated(path)
     wanted = [*elements, *(_PIXELS if pixels else ())]
     return pydicom.dcmread(path, specific_tags=wanted, stop_before_pixels=not pixels)
+
+
+def _should_hold_image(path: Path, dataset: Dataset) -> bool:
+    """Tell whether a file says that it is an image, or ends before it says what it is."""
+    kind, length = (dataset.file_meta.get(n) for n in ("MediaStorageSOPClassUID", "FileMetaInformationGroupLength"))
+    whole = kind is not None and length is not None and path.stat().st_size >= 132 + 12 + length
+    return not whole or "Image Storage" in kind.name
 
 
 def _check_deflated(path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gyrus.errors import InputError
-from gyrus.io.dicom import Frame, Header, find_header, is_dicom, read_header
+from gyrus.io.dicom import SUFFIXES, Frame, Header, find_header, has_mark, is_dicom, read_header, read_start
 from gyrus.io.dicom_pixels import read_frames
 from gyrus.io.raster import Tint
 from gyrus.io.volume import Grid, Volume, check_affine, check_voxels, reorient, to_canonical
@@ -107,12 +107,34 @@ def read_dicom_grid(path: Path) -> Grid:
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """Return the DICOM files in a folder, by name; hidden ones are passed over."""
-    try:
-        files = sorted(f for f in folder.iterdir() if not f.name.startswith(".") and f.is_file())
+    """Return the DICOM files in a folder, by name; hidden ones, and those of other kinds, are passed over.
+
+    Raises:
+        InputError: the folder cannot be listed; or a file in it may be a lost slice: it cannot be opened, starts with
+            nothing but zeros, or has the name of a DICOM file without being one.
+    """
+    try:  # what is listed and does not exist is a link that leads nowhere
+        files = sorted(f for f in folder.iterdir() if not f.name.startswith(".") and (f.is_file() or not f.exists()))
     except OSError as error:
         raise InputError(f"{folder} cannot be listed ({error.strerror}): check the path") from None
-    return [f for f in files if is_dicom(f)]
+    return [f for f in files if _is_slice(f)]
+
+
+def _is_slice(file: Path) -> bool:
+    """Tell whether a file of a series' folder is DICOM; what may have been is not passed over without a word."""
+    try:
+        start = read_start(file)
+    except OSError as error:
+        raise InputError(f"{file} cannot be opened ({error.strerror}): check its permissions, or remove it") from None
+    if has_mark(start):
+        return True
+    if not any(start):
+        raise InputError(f"{file} is empty, or starts with zeros alone: restore it from its source or remove it")
+    if file.suffix.lower() in SUFFIXES:
+        raise InputError(
+            f"{file} is not a DICOM file (it lacks the mark DICM): restore it from its source or remove it"
+        )
+    return False
 
 
 def has_dicom(folder: Path) -> bool:
