@@ -60,6 +60,16 @@ def test_an_oblique_series_survives(tmp_path: Path, plane: str | None) -> None:
     assert data.has_patients
 
 
+def test_slices_of_a_volume_of_nobody_stay_together(tmp_path: Path) -> None:
+    for name in "ab":
+        save_nifti(tmp_path / "in" / f"{name}.nii", BLOCK)
+    save_series(tmp_path / "in" / "s", BLOCK, AFFINE, PatientID=None, StudyInstanceUID=None)
+    data = open_dataset(convert_data(tmp_path / "in", tmp_path / "out"))
+    assert {(r.patient, r.study) for r in data} == {(None, "a"), (None, "b"), (None, "unknown/series-1")}
+    known = open_dataset(convert_data(save_series(tmp_path / "k", BLOCK, AFFINE), tmp_path / "known"))
+    assert all(r.patient and r.study and len(r.study) > 10 for r in known)
+
+
 def test_nothing_of_the_identity_is_written(tmp_path: Path) -> None:
     save_series(tmp_path / "Moriarty_James_1859" / "t1 Adler", BLOCK, AFFINE)
     save_series(tmp_path / "Moriarty_James_1859" / "t2 Adler", BLOCK, AFFINE, SeriesInstanceUID="1.2.3.4711.2")

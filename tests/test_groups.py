@@ -13,6 +13,7 @@ from handmade_slices import listed
 from gyrus.duplicates import Copies, Pair
 from gyrus.errors import InputError
 from gyrus.groups import group_slices, identical_files, join_groups, repeat_exams, with_patients_whole
+from gyrus.io import SliceRef
 from gyrus.records import Dataset, Record
 
 ROWS = [
@@ -127,6 +128,21 @@ def test_patients_who_share_a_copy_are_one_where_others_are_unknown(tmp_path: Pa
     )
     assert groups.of == {"0.png": "0.png", "1.png": "0.png", "2.png": "0.png", "3.png": "3.png"}
     assert groups.notes[0] == "2 patient ids that share copies of a picture were merged (bob with ann)."
+
+
+def test_a_study_or_volume_of_an_unknown_patient_stays_whole(tmp_path: Path) -> None:
+    """0.png and its mirror image of two studies; 2.png and 3.png of one; two slices of one volume."""
+    data = drawn(tmp_path)
+    exams = ("s1", "s2", "s3", "s3")
+    groups = group_slices(replace(data, records=tuple(replace(r, study=s) for r, s in zip(data, exams, strict=True))))
+    assert groups.grouping == "cluster"
+    assert groups.of == {"0.png": "0.png", "1.png": "0.png", "2.png": "2.png", "3.png": "2.png"}
+    assert groups.notes[0] == "3 studies or volumes of unknown patients kept whole."
+    nothing = Copies(n=4, pairs=(), clusters=(), unreadable={})
+    cut = [Record(str(i), Path("a.nii" if i < 2 else "b.nii"), at=SliceRef("axial", i)) for i in range(4)]
+    assert join_groups(cut, nothing) == ["0", "0", "2", "2"]
+    known = [replace(r, study="first", patient=p) for r, p in zip(data, ("ann", "ann", "bob", None), strict=True)]
+    assert join_groups(known, nothing) == ["0.png", "0.png", "2.png", "3.png"]  # every patient may have a first study
 
 
 def test_groups_that_tear_a_patient_apart_are_seen() -> None:

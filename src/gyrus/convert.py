@@ -61,8 +61,9 @@ def convert_data(
 
     Where a tumour is drawn, a slice that the region touches gets the tumour's class and a mask, and one on which
     nothing is drawn is "no_tumor"; one in between (oedema alone), or blank, is written but not listed in the manifest,
-    for its class is not known. Where no tumour is drawn every slice is listed, without a label. Slices that are images
-    already keep their labels, patients, masks and grey levels.
+    for its class is not known. Where no tumour is drawn every slice is listed, without a label. A volume of which
+    neither patient nor study is known is listed as a study of its own. Slices that are images already keep their
+    labels, patients, masks and grey levels.
 
     Args:
         data: what to convert.
@@ -155,6 +156,7 @@ def _write_volume(
     plane = options.plane or case.plane or volume.acquired
     labels = Volume(read_labels(case, called).astype(np.float32), volume.affine) if case.labels else None
     indices = chosen(options.slices, volume.count(plane), f"{ref.path} ({plane})")
+    study = case.id if case.patient is None and case.study is None else case.study  # its slices belong together
     placed = Placement(
         id=case.id if called == "image" else f"{case.id}-{called}",
         plane=plane,
@@ -182,7 +184,7 @@ def _write_volume(
                     path=folder / placed.file(index),
                     label=label,
                     patient=case.patient,
-                    study=case.study,
+                    study=study,
                     mask=FileMask(folder / placed.file(index, "masks")) if mask is not None and mask.any() else None,
                     plane=plane,
                     source=source,

@@ -27,8 +27,8 @@ class Groups:
     """The group of each slice of a dataset.
 
     Attributes:
-        grouping: what a group is: "patient", "study", "cluster" (slices that are copies of one picture or of one known
-            patient), or "record-wise" (every slice its own).
+        grouping: what a group is: "patient", "study", "cluster" (slices that are copies of one picture, or of one known
+            patient, study or volume), or "record-wise" (every slice its own).
         of: record id -> the name of its group.
         notes: what was merged and why, one sentence each.
         unknown: of clusters, the ids of the slices whose patient is unknown; None where it is not known which.
@@ -51,7 +51,7 @@ def group_slices(dataset: Dataset, grouping: str = "auto", *, progress: Progress
     Args:
         dataset: any dataset.
         grouping: one of :data:`GROUPINGS`, or "auto": by patient where every slice has one, else by cluster, where a
-            slice of an unknown patient is alone or with its copies.
+            slice of an unknown patient is with its study, its volume and its copies, or alone.
         progress: called while slices are compared.
 
     Raises:
@@ -71,14 +71,14 @@ def group_slices(dataset: Dataset, grouping: str = "auto", *, progress: Progress
 
 
 def join_groups(records: Sequence[Record], copies: Copies) -> list[str]:
-    """Return a group for every slice such that neither a patient nor a picture is in two of them.
+    """Return a group for every slice such that no patient, no picture, and no exam of an unknown patient is in two.
 
     What a check of several datasets at once needs: a Cheng patient and the copies of his slices in Sartaj are one. So
     are the exams of one patient, see :func:`repeat_exams`.
 
     Args:
-        records: slices, of one dataset or of several; patients are told apart by dataset. Where the patient is unknown,
-            a slice is alone or with its copies.
+        records: slices, of one dataset or of several; patients and studies are told apart by dataset. Where the patient
+            is unknown, a slice is with its study, else with its volume, and with its copies.
         copies: of these records, in this order.
 
     Returns:
@@ -92,9 +92,10 @@ def join_groups(records: Sequence[Record], copies: Copies) -> list[str]:
         return i
 
     bound: dict[Hashable, list[int]] = defaultdict(list)
-    for i, person in enumerate(_persons(records)):
-        if person is not None:
-            bound[person].append(i)
+    for i, (record, person) in enumerate(zip(records, _persons(records), strict=True)):
+        whole = person or _exam(record)
+        if whole is not None:
+            bound[whole].append(i)
     for members in (*bound.values(), *copies.clusters):
         for other in members[1:]:
             low, high = sorted((root(members[0]), root(other)))
@@ -183,9 +184,15 @@ def _by_cluster(dataset: Dataset, progress: Progress | None) -> Groups:
     for first, *others in map(sorted, patients.values()):
         merged |= dict.fromkeys(others, first)
     copied = sum(len(cluster) - 1 for cluster in copies.clusters)
+    exams = len({exam for r in dataset if r.patient is None and (exam := _exam(r)) is not None})
     notes = (
         *_repeat_notes(repeat_exams(r.patient for r in dataset if r.patient is not None)),
         *_merge_notes("patient", merged, "copies of a picture"),
+        *(
+            [f"{count(exams, 'study or volume', 'studies or volumes')} of unknown patients kept whole."]
+            if exams
+            else []
+        ),
         f"{count(copied, 'copy', 'copies')} kept with what they copy ({count(len(copies.clusters), 'cluster')}).",
     )
     of = {r.id: name for r, name in zip(dataset, names, strict=True)}
@@ -200,6 +207,13 @@ def _persons(records: Sequence[Record]) -> list[tuple[str, str] | None]:
             ids[record.source].add(record.patient)
     repeats = {source: repeat_exams(names) for source, names in ids.items()}
     return [None if (p := r.patient) is None else (r.source, repeats[r.source].get(p, p)) for r in records]
+
+
+def _exam(record: Record) -> Hashable | None:
+    """Return what holds slices of one person together where the person is unknown: the study, else the volume."""
+    if record.study is not None:
+        return record.source, "study", record.study
+    return None if record.at is None else record.path
 
 
 def _merged(dataset: Dataset, grouping: Grouping, of: dict[str, str], notes: list[str]) -> Groups:
