@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from gyrus.datasets import open_dataset, write_manifest
 from gyrus.errors import InputError
 from gyrus.geometry import load_geometry, restore
 from gyrus.io import read_volume
+from gyrus.page import write_page
 from gyrus.splits import holdout
 
 
@@ -298,3 +300,13 @@ def test_the_run_says_how_and_progress_is_told(tmp_path: Path) -> None:
     assert run["stage"] == "convert"
     assert run["arguments"]["keep_identity"] is False
     assert "manifest.csv" in run["outputs"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not UTF-8")
+def test_a_name_that_is_not_utf_8_is_written_as_far_as_it_goes(tmp_path: Path) -> None:
+    (tmp_path / "in" / "glioma").mkdir(parents=True)
+    write_png(tmp_path / "in" / "glioma" / os.fsdecode(b"caf\xe9.png"), np.zeros((2, 2), np.uint8))
+    data = open_dataset(convert_data(tmp_path / "in", tmp_path / "out"))
+    assert [(r.id, r.label) for r in data] == [("images/glioma/caf_.png", None)]
+    write_page(tmp_path / "page.html", os.fsdecode(b"caf\xe9"))
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "caf\\udce9"

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +203,18 @@ def test_writing_overwrites_nothing(folder: Path) -> None:
     with pytest.raises(InputError, match=r"dataset.json exists"):
         write_manifest(data, folder.parent / "x.csv")
     assert not (folder.parent / "x.csv").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not UTF-8")
+def test_a_name_that_is_not_utf_8_is_refused_before_anything_is_written(folder: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    shutil.copy(folder / "img" / "a.png", folder / "img" / name)
+    names = ("a.png", name)
+    data = Dataset(DatasetInfo("x", "x"), folder, tuple(Record(n, folder / "img" / n) for n in names))
+    assert len(data.fingerprint) == 16
+    with pytest.raises(InputError, match="its file is not UTF-8"):
+        write_manifest(data, folder.parent / "out" / "x.csv")
+    assert not (folder.parent / "out").exists()
 
 
 def test_a_mask_that_is_nowhere_on_disk_cannot_be_written(folder: Path) -> None:

@@ -56,7 +56,8 @@ class Baseline:
 
 def random_in_head(context: Context) -> NDArray[np.float32]:
     """Independent noise in (0, 1) inside the head, 0 outside; the same for the same record id."""
-    noise = np.random.default_rng(zlib.crc32(context.id.encode())).random(context.slice.shape, dtype=np.float32)
+    seed = zlib.crc32(context.id.encode("utf-8", "surrogateescape"))  # a file name need not be UTF-8
+    noise = np.random.default_rng(seed).random(context.slice.shape, dtype=np.float32)
     return np.where(head_mask(context.slice.astype(np.float32)), noise, np.float32(0))
 
 

@@ -6,6 +6,7 @@ any dataset, and ``geometry.json``, by which :mod:`gyrus.geometry` lays slices b
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -230,8 +231,11 @@ def _write_images(
 
 
 def _picture_name(id: str) -> str:
-    """Return where a picture is kept: its id with the suffix .png, without what would lead out of the folder."""
-    path = PurePosixPath(id)
+    """Return where a picture is kept: its id with the suffix .png, without what would lead out of the folder.
+
+    What is not UTF-8 in it becomes "_", since the manifest has to name it.
+    """
+    path = PurePosixPath(re.sub("[\ud800-\udfff]", "_", id))
     inside = [path.name] if path.is_absolute() else [part for part in path.parts if part != ".."]
     return PurePosixPath("images", *inside).with_suffix(".png").as_posix()
 

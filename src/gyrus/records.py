@@ -177,7 +177,8 @@ class Dataset:
         digest = hashlib.sha256()
         sizes = {path: _size(path) for path in {r.path for r in self.records}}
         for r in sorted(self.records, key=lambda r: r.id):
-            digest.update(f"{r.id}\t{r.label}\t{r.patient}\t{sizes[r.path]}\n".encode())
+            line = f"{r.id}\t{r.label}\t{r.patient}\t{sizes[r.path]}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))  # a file name need not be UTF-8
         return digest.hexdigest()[:16]
 
     def summary(self) -> dict[str, Any]:

@@ -208,7 +208,7 @@ def verdicts(found: Examined) -> list[str]:
 
 
 def _write_findings(path: Path, findings: Sequence[Finding]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as stream:
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("score", "kind", "slices", "sentence"))
         writer.writerows((f"{f.score:.4f}", f.kind, "\n".join(f.slices), f.sentence) for f in findings)

@@ -106,8 +106,8 @@ def write_manifest(dataset: Dataset, out_csv: PathLike) -> Path:
         Path: the table.
 
     Raises:
-        InputError: the table, or a dataset.json that says something else, exists; a mask is of another kind; or a
-            record is a slice of a volume.
+        InputError: the table, or a dataset.json that says something else, exists; a mask is of another kind; a record
+            is a slice of a volume; or a name or text is not UTF-8. No table is written then.
     """
     out = Path(out_csv)
     info_path, info = _info_path(out), json.dumps(asdict(dataset.info), indent=2, ensure_ascii=False) + "\n"
@@ -118,11 +118,16 @@ def write_manifest(dataset: Dataset, out_csv: PathLike) -> Path:
     rows = [_row(record, out.parent) for record in dataset]
     columns = [name for name in COLUMNS if name == "file" or any(row[name] for row in rows)]
     out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
     info_path.write_text(info, encoding="utf-8")
+    aside = out.with_name(f".{out.name}.partial-{os.getpid()}")  # half a table would open as a whole one
+    try:
+        with aside.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        aside.replace(out)
+    finally:
+        aside.unlink(missing_ok=True)
     return out
 
 
@@ -233,7 +238,7 @@ def _row(record: Record, folder: Path) -> dict[str, str]:
             mask = _relative(record.mask.path, folder)
         case _:
             raise InputError(f"{record.id}: its mask is neither a file nor an outline; save it as PNG first")
-    return {
+    row = {
         "file": _relative(record.path, folder),
         "label": record.label or "",
         "patient": record.patient or "",
@@ -243,6 +248,10 @@ def _row(record: Record, folder: Path) -> dict[str, str]:
         "plane": record.plane or "",
         "subset": record.subset or "",
     }
+    for column, cell in row.items():
+        if any("\ud800" <= letter <= "\udfff" for letter in cell):
+            raise InputError(f"{record.path}: its {column} is not UTF-8, which a table cannot name: rename it first")
+    return row
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -148,7 +148,7 @@ def _summary(localization: Localization, seed: int) -> dict[str, Any]:
 
 
 def _write_per_slice(path: Path, localization: Localization) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = iter(localization.per_slice())
         first = next(rows)
         writer = csv.DictWriter(file, fieldnames=list(first))

@@ -50,7 +50,7 @@ def write_page(target: Path, page: str) -> None:
     aside = target.with_name(f".{target.name}.partial-{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(page, encoding="utf-8")
+        aside.write_text(page, encoding="utf-8", errors="backslashreplace")  # a file name need not be UTF-8
         aside.rename(target)
     except OSError as error:
         raise InputError(f"{target} cannot be written ({error.strerror}): choose another --out") from None

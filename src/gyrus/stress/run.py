@@ -154,7 +154,7 @@ def _lacks(models: Sequence[Classifier], rows: Sequence[Row]) -> Iterable[str]:
 
 def _write_per_slice(path: Path, rows: Sequence[Row]) -> None:
     lines = list(per_slice(rows))
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, fieldnames=list(lines[0]))
         writer.writeheader()
         writer.writerows(lines)

@@ -164,4 +164,4 @@ def _seen(image: Image, mask: Shape | None, spec: Preprocess) -> View:
 
 
 def _generator(seed: int, record: Record, what: str) -> np.random.Generator:
-    return np.random.default_rng([seed, zlib.crc32(f"{what} {record.id}".encode())])
+    return np.random.default_rng([seed, zlib.crc32(f"{what} {record.id}".encode("utf-8", "surrogateescape"))])

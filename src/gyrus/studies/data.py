@@ -384,7 +384,7 @@ def _group(groups: Mapping[str, str], record: Record) -> str:
 
 
 def _seed(seed: int, id: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}\t{id}".encode()).digest()[:4], "big")
+    return int.from_bytes(hashlib.sha256(f"{seed}\t{id}".encode("utf-8", "surrogateescape")).digest()[:4], "big")
 
 
 def _digest(value: Mapping[str, Any]) -> str:
