@@ -30,7 +30,7 @@ FLOORS = (
         *("console", "convert", "duplicates", "explain", "features", "phantom", "planes", "probes", "refusal"),
         *("prediction_tables", "sequences", "tables", "trainconfig"),
     },
-    {"batches", "exported", "groups", "inference", "synthetic"},
+    {"batches", "exported", "folding", "groups", "inference", "synthetic"},
     {"drawings", "engines", "joining", "splits", "teaching"},
     {"audit", "data_verbs", "rundata", "training"},
     {"evaluate", "report", "stages"},

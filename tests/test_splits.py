@@ -267,6 +267,35 @@ def test_fractions_that_are_no_partition_are_refused(data: Dataset, fractions: t
         holdout(data, fractions)
 
 
+@pytest.mark.parametrize("seed", [0, 32])
+def test_every_part_has_every_class_where_patients_hold_several(tmp_path: Path, seed: int) -> None:
+    """Thirty patients with healthy slices, twenty with a glioma and just ten, for ten folds, with a meningioma."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (f"{p}-{label}-{s}", label, str(p))
+        for p in range(30)
+        for label in ("no_tumor", "glioma" if p < 20 else "meningioma")
+        for s in range(rng.choice([1, 2, 5, 30]))
+    ]
+    data = listed(tmp_path, rows)
+    for split in (holdout(data), *kfold(data, 10)):
+        assert all({data[i].label for i in split.part(p)} == set(data.classes) for p in PARTS)
+
+
+def test_a_class_that_some_part_must_lack_is_refused(tmp_path: Path) -> None:
+    """Each class has three patients: cid and dan would have to be in one fold for a and b, and apart for c."""
+    held = {"ann": "ab", "bob": "ab", "cid": "ac", "dan": "bc", "eve": "c"}
+    data = listed(tmp_path, [(f"{p}-{c}", c, p) for p, classes in held.items() for c in classes])
+    with pytest.raises(InputError, match="no cut of its patient groups into 3 folds has every class in every part"):
+        kfold(data, 3)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_beyond_32_bits_is_refused(data: Dataset, seed: int) -> None:
+    with pytest.raises(InputError, match="out of range: choose one from 0 to 4294967295"):
+        holdout(data, seed=seed)
+
+
 def test_too_few_folds_are_refused(data: Dataset) -> None:
     with pytest.raises(InputError, match="2 folds are too few: use at least 3"):
         kfold(data, 2)
@@ -365,6 +394,31 @@ class TestOfficial:
         some = tuple(replace(r, subset="Validation") if i % 5 == 0 and i < 40 else r for i, r in enumerate(data))
         split = official(replace(data, records=some), grouping="patient")
         assert (len(split.train), len(split.val), len(split.test)) == (32, 8, 8)
+
+    def test_validation_slices_that_were_trained_on_are_left_out(self, tmp_path: Path) -> None:
+        data = official_data(tmp_path, copied=1)
+        data.records[5].path.write_text("slice 6")
+        some = tuple(replace(r, subset="Validation") if i % 5 == 0 and i < 40 else r for i, r in enumerate(data))
+        split = official(replace(data, records=some), grouping="patient")
+        assert (len(split.train), len(split.val), len(split.test)) == (32, 7, 7)
+        assert split.notes[-2:] == (
+            "1 of 8 Validation slices resemble Training slices: left out.",
+            "1 of 8 Testing slices resemble Training slices: left out.",
+        )
+
+    def test_few_groups_give_a_larger_validation_part(self, tmp_path: Path) -> None:
+        data = official_data(tmp_path, copied=0)
+        few = data.select([r.id for i, r in enumerate(data) if i < 3 or i >= 20])
+        split = official(few, grouping="patient")
+        assert Counter(few[i].label for i in split.val)["glioma"] == 1
+        with pytest.raises(InputError, match="class 'glioma' has 1 patient group in Training, so none is left"):
+            official(data.select([r.id for i, r in enumerate(data) if i < 1 or i >= 20]), grouping="patient")
+
+    @pytest.mark.parametrize(("part", "kept"), [("Training", slice(40, None)), ("Testing", slice(40))])
+    def test_a_part_that_is_not_there_is_refused(self, tmp_path: Path, part: str, kept: slice) -> None:
+        data = official_data(tmp_path, copied=0)
+        with pytest.raises(InputError, match=f"holds no {part} slices, so it has no official split"):
+            official(data.select([r.id for r in data.records[kept]]), grouping="patient")
 
     def test_nothing_left_or_nothing_official_is_refused(self, tmp_path: Path) -> None:
         data = official_data(tmp_path, copied=8)

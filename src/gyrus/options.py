@@ -22,7 +22,7 @@ def placeable(out: Path | None) -> Path | None:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No tables, no progress; errors still appear.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of every random draw.", min=0)]
+Seed = Annotated[int, typer.Option("--seed", help="Of every random draw.", min=0, max=2**32 - 1)]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Moved = Annotated[Path | None, typer.Option("--data", help="The dataset, if it has moved since training.")]
 Part = Annotated[str, typer.Option("--part", help="Of the run's split: test, val or train.")]

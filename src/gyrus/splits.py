@@ -6,7 +6,6 @@ made from it says so.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from gyrus.artifacts import read_json, refuse_existing, write_json
 from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
+from gyrus.folding import cut_folds, fewest_groups, fold_shares, labelled
 from gyrus.groups import Grouping, Groups, group_slices, identical_files, no_copies_cross, with_patients_whole
 from gyrus.loading import Progress
 from gyrus.paths import PathLike
@@ -198,11 +198,10 @@ def holdout(
     """
     if not (len(fractions) == 3 and min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-6 and fractions[0] > 0):
         raise InputError(f"fractions {tuple(fractions)} must be three numbers (train, val, test) that sum to 1")
-    shares = _shares(fractions)
+    n_train, n_val, n_test = fold_shares(fractions)
     groups = grouping if isinstance(grouping, Groups) else group_slices(dataset, grouping, progress=progress)
-    folds = _folds(dataset, sum(shares), groups, seed)
-    n_test, n_val = shares[2], shares[1]
-    test, val, train = folds[:n_test], folds[n_test : n_test + n_val], folds[n_test + n_val :]
+    shares = (n_test, n_val, n_train)
+    test, val, train = cut_folds(dataset, shares, groups.of, seed, grouping=groups.grouping)
     scheme = "holdout " + "/".join(f"{f:g}" for f in fractions)
     return _make(dataset, (train, val, test), groups, seed, scheme)
 
@@ -232,13 +231,13 @@ def kfold(
     if k < 2 + val_fold:
         raise InputError(f"{k} folds are too few: use at least {2 + val_fold}")
     groups = grouping if isinstance(grouping, Groups) else group_slices(dataset, grouping, progress=progress)
-    folds = _folds(dataset, k, groups, seed)
+    folds = cut_folds(dataset, [1] * k, groups.of, seed, grouping=groups.grouping)
     splits = []
     for i in range(k):
         j = (i + 1) % k if val_fold else None
-        train = [f for n, f in enumerate(folds) if n not in (i, j)]
-        val = [] if j is None else [folds[j]]
-        splits.append(_make(dataset, (train, val, [folds[i]]), groups, seed, f"fold {i + 1} of {k}"))
+        train = [r for n, fold in enumerate(folds) if n not in (i, j) for r in fold]
+        val = [] if j is None else folds[j]
+        splits.append(_make(dataset, (train, val, folds[i]), groups, seed, f"fold {i + 1} of {k}"))
     return tuple(splits)
 
 
@@ -252,40 +251,57 @@ def official(
 ) -> Split:
     """Return the split a dataset is published with, its test part without what the training part gives away.
 
-    A Testing slice is kept only if no Training or Validation slice belongs to its group; those left out are counted in
-    the notes. "record-wise" keeps them all, as published, and is labelled.
+    A Testing slice is kept only if no Training or Validation slice belongs to its group, and a Validation slice only if
+    no Training slice does; those left out are counted in the notes. "record-wise" keeps them all, as published, and is
+    labelled.
 
     Args:
         dataset: slices whose ``subset`` is Training, Testing or, where there is one, Validation.
-        val_folds: where there is no Validation, one of so many folds of Training takes its place.
+        val_folds: where there is no Validation, one of so many folds of Training takes its place; fewer where a class
+            has fewer groups.
         grouping: as in :func:`holdout`.
         seed: of the fold taken for validation.
         progress: as in :func:`holdout`.
 
     Raises:
-        InputError: no official split, or no Testing slice is left.
+        InputError: no official split, no Training or Testing slice, no Testing slice that is left, or a class with too
+            few groups in Training to take a validation part from.
     """
     parts: dict[str | None, list[Record]] = {"Training": [], "Validation": [], "Testing": []}
-    for record in _labelled(dataset):
+    for record in labelled(dataset):
         if record.subset not in parts:
             raise InputError(f"{dataset.root}: {record.id!r} is in no Training or Testing folder: leave --official out")
         parts[record.subset].append(record)
+    missing = next((part for part in ("Training", "Testing") if not parts[part]), None)
+    if missing is not None:
+        raise InputError(f"{dataset.root} holds no {missing} slices, so it has no official split: leave --official out")
     groups = group_slices(dataset, grouping, progress=progress)
-    train, val, published = parts["Training"], parts["Validation"], parts["Testing"]
-    seen = {groups.of[r.id] for r in (*train, *val)}
-    test = [r for r in published if groups.of[r.id] not in seen]
+    train = parts["Training"]
+    seen = {groups.of[r.id] for r in train}
+    kept, notes = {}, []
+    for part in ("Validation", "Testing"):
+        kept[part] = [r for r in parts[part] if groups.of[r.id] not in seen]
+        seen |= {groups.of[r.id] for r in parts[part]}
+        lost = len(parts[part]) - len(kept[part])
+        if lost:
+            notes.append(f"{lost} of {len(parts[part])} {part} slices resemble Training slices: left out.")
+    val, test = kept["Validation"], kept["Testing"]
     if not test:
         raise InputError(
-            f"{dataset.root}: all {len(published)} Testing slices resemble Training slices, so none is left to "
+            f"{dataset.root}: all {len(parts['Testing'])} Testing slices resemble Training slices, so none is left to "
             "test on: split anew with --group auto"
         )
     if not val:
-        val, *rest = _folds(dataset.select(r.id for r in train), val_folds, groups, seed)
-        train = [r for fold in rest for r in fold]
-    if len(test) < len(published):
-        note = f"{len(published) - len(test)} of {len(published)} Testing slices resemble Training slices: left out."
-        groups = replace(groups, notes=(*groups.notes, note))
-    return _make(dataset, ([train], [val], [test]), groups, seed, "official")
+        label, fewest = fewest_groups(train, groups.of)
+        if fewest < 2:
+            raise InputError(
+                f"{dataset.root}: class {label!r} has 1 {groups.grouping} group in Training, so none is left for "
+                "validation: split anew without --official"
+            )
+        shares, source = (1, min(val_folds, fewest) - 1), dataset.select(r.id for r in train)
+        val, train = cut_folds(source, shares, groups.of, seed, grouping=groups.grouping)
+    groups = replace(groups, notes=(*groups.notes, *notes))
+    return _make(dataset, (train, val, test), groups, seed, "official")
 
 
 def split_dataset(
@@ -334,11 +350,9 @@ def split_dataset(
     return (one,)
 
 
-def _make(
-    dataset: Dataset, parts: Sequence[Sequence[Sequence[Record]]], groups: Groups, seed: int, scheme: str
-) -> Split:
-    """Make a split of train, val and test, each given as lists of records."""
-    train, val, test = (tuple(sorted(r.id for fold in part for r in fold)) for part in parts)
+def _make(dataset: Dataset, parts: Sequence[Sequence[Record]], groups: Groups, seed: int, scheme: str) -> Split:
+    """Make a split of the records of train, val and test."""
+    train, val, test = (tuple(sorted(r.id for r in part)) for part in parts)
     return Split(
         train=train,
         val=val,
@@ -352,48 +366,3 @@ def _make(
         notes=groups.notes,
         unknown=None if groups.unknown is None else len(groups.unknown & {*train, *val, *test}),
     )
-
-
-def _shares(fractions: Sequence[float]) -> tuple[int, int, int]:
-    """Return how many of n equal folds each part gets: up to 20 that meet the fractions, up to 100 that nearly do."""
-    for most, tolerance in ((20, 0.001), (100, 0.01 + 1e-9)):
-        for n in range(2, most + 1):
-            val, test = (max(1, round(f * n)) if f else 0 for f in fractions[1:])
-            counts = (n - val - test, val, test)
-            if counts[0] > 0 and all(abs(c / n - f) <= tolerance for c, f in zip(counts, fractions, strict=True)):
-                return counts
-    raise InputError(f"fractions {tuple(fractions)} leave a part with next to nothing: give each 0.01 or more")
-
-
-def _folds(dataset: Dataset, n: int, groups: Groups, seed: int) -> list[list[Record]]:
-    """Cut the dataset into n folds of whole groups with like class shares."""
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
-    records = _labelled(dataset)
-    names = [groups.of[r.id] for r in records]
-    labels = [str(r.label) for r in records]
-    per_class = Counter(label for _, label in set(zip(names, labels, strict=True)))
-    label, fewest = min(per_class.items(), key=lambda item: item[1])
-    wise = groups.grouping == "record-wise"
-    if fewest < n:
-        unit = "slices" if wise else f"{groups.grouping} groups"
-        raise InputError(
-            f"{dataset.root}: class {label!r} has {fewest} {unit}, too few for {n} folds: "
-            "use coarser fractions or fewer folds"
-        )
-    if wise:
-        cuts = StratifiedKFold(n, shuffle=True, random_state=seed).split(labels, labels)
-    else:
-        cuts = StratifiedGroupKFold(n, shuffle=True, random_state=seed).split(labels, labels, names)
-    return [[records[i] for i in held] for _, held in cuts]
-
-
-def _labelled(dataset: Dataset) -> list[Record]:
-    if len(dataset) == 0:
-        raise InputError(f"{dataset.root} holds no slices: name a folder with images in it")
-    unlabelled = next((r for r in dataset if r.label is None), None)
-    if unlabelled is not None:
-        raise InputError(f"{dataset.root}: record {unlabelled.id!r} has no label: label every slice, or remove it")
-    if len(dataset.classes) < 2:
-        raise InputError(f"{dataset.root} holds one class only ({dataset.classes[0]}): a classifier needs at least two")
-    return sorted(dataset, key=lambda record: record.id)  # so that a split does not depend on how files are listed
