@@ -224,6 +224,22 @@ def test_pictures_keep_their_grey_levels_and_their_rows(tmp_path: Path) -> None:
     assert second.mask is None
 
 
+def test_a_tint_does_not_stretch_a_picture(tmp_path: Path) -> None:
+    grey = np.repeat(np.arange(12, dtype=np.uint8).reshape(3, 4, 1) * 9, 3, axis=2)
+    tinted = grey.copy()
+    tinted[1, 2, 0] += 1
+    for name, pixels in (("grey", grey), ("tinted", tinted)):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Pillow.fromarray(pixels).save(tmp_path / "in" / f"{name}.png")
+    out = convert_data(tmp_path / "in", tmp_path / "out")
+    for name in ("grey", "tinted"):
+        with Pillow.open(out / "images" / f"{name}.png") as image:
+            assert image.mode == "L"
+            assert (np.asarray(image) == grey[..., 0]).all()
+    (scale,) = json.loads((out / "geometry.json").read_text())["pictures"].values()
+    assert scale == {"bits": 8, "slope": 1.0, "intercept": 0.0, "lossless": False}
+
+
 def test_a_picture_elsewhere_stays_in_the_folder(tmp_path: Path) -> None:
     write_png(tmp_path / "pictures" / "a.png", np.zeros((3, 4), np.uint8))
     (tmp_path / "table").mkdir()

@@ -80,6 +80,15 @@ def test_pictures_are_not_stretched() -> None:
     assert scale_of(values(-1, 4094), stretch=False) == Scale(16, 1 / 16, -1)
 
 
+def test_the_luminance_of_colours_is_not_stretched() -> None:
+    tinted = values(0.4, 100.7)
+    assert scale_of(tinted, stretch=False, colour=8) == Scale(8, lossless=False)
+    assert scale_of(tinted, stretch=False, colour=16) == scale_of(tinted, 16, colour=8) == Scale(16, lossless=False)
+    assert scale_of(tinted, 8, colour=16).slope < 1  # as asked for: 16 bits spread over 8
+    assert scale_of(values(-0.5, 7), stretch=False, colour=8) == scale_of(values(-0.5, 7))
+    assert scale_of(values(0, 7), stretch=False, colour=8) == Scale()
+
+
 @pytest.mark.parametrize("plane", PLANES)
 @pytest.mark.parametrize("order", [ORDERS[i] for i in (0, 5, 11, 22, 29, 38, 47)])
 def test_a_volume_comes_back_as_it_was_stored(tmp_path: Path, plane: str, order: tuple[tuple, tuple]) -> None:

@@ -215,7 +215,9 @@ def _write_images(
         stem, number = file.removesuffix(".png"), done
         while file in records:
             file, number = f"{stem}-{number}.png", number + 1
-        scale = scale_of(image.pixels, options.bits, options.window, stretch=False)
+        depth = image.meta.get("bits")
+        colour = depth if depth in (8, 16) and image.meta.get("colour", 0) > 0 else None
+        scale = scale_of(image.pixels, options.bits, options.window, stretch=False, colour=colour)
         if scale != Scale():
             scales[file] = scale
         _save(folder / file, scale.encode(image.pixels))

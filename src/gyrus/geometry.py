@@ -52,6 +52,7 @@ def scale_of(
     window: tuple[float, float] | None = None,
     *,
     stretch: bool = True,
+    colour: int | None = None,
 ) -> Scale:
     """Choose how values become grey levels.
 
@@ -65,6 +66,7 @@ def scale_of(
         bits: 8 or 16; None chooses.
         window: (low, high) in the values' own units.
         stretch: False keeps whole numbers in 0..65535 as they are.
+        colour: bits per channel of the picture whose luminance the values are; they keep its range, rounded.
 
     Raises:
         InputError: the window is empty, or the bits are neither 8 nor 16.
@@ -79,6 +81,8 @@ def scale_of(
         if not stretch and low >= 0 and high <= 65535:
             return Scale(16)
         return Scale(16, 1 / (65535 // max(1, int(high - low))), low)
+    if colour is not None and window is None and (bits or colour) >= colour and low >= 0 and high < 2**colour:
+        return Scale(bits or colour, lossless=False)
     if window is not None:
         low, high = window
         if not high > low:
