@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import struct
 import zlib
@@ -20,6 +21,9 @@ from discs import write_discs
 from handmade import write_tiff
 
 from gyrus.artifacts import read_json, read_manifest
+from gyrus.datasets import open_dataset
+from gyrus.errors import InputError
+from gyrus.io import read_image
 from gyrus.splits import Split
 
 Refused = Callable[..., str]
@@ -28,6 +32,21 @@ SMALL = (
     *("--size", 32, "--epochs", 1, "--device", "cpu", "--precision", "fp32"),
 )
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+
+
+def test_what_is_locked_is_not_called_damaged(tmp_path: Path) -> None:
+    for name in ("a.png", "a.nii", "a.mat", "a.dcm"):
+        (tmp_path / name).write_bytes(bytes(200))
+        (tmp_path / name).chmod(0)
+        if os.access(tmp_path / name, os.R_OK):
+            pytest.skip("this user may read everything")
+        with pytest.raises(InputError, match=rf"{name} cannot be opened \(Permission denied\): check the path and its"):
+            read_image(tmp_path / name)
+
+
+def test_a_name_that_is_too_long_is_bad_input() -> None:
+    with pytest.raises(InputError, match=r"a name of 300 letters, a{60}\.\.\., is longer than a file's can be"):
+        open_dataset("a" * 300)
 
 
 @pytest.fixture

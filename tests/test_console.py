@@ -58,7 +58,7 @@ class TestWidth:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         long = " ".join(["word"] * 20)
-        for columns, lines in (("40", 3), ("", 1), ("wide", 1)):
+        for columns, lines in (("40", 3), ("", 1), ("wide", 1), ("0", 1)):
             monkeypatch.setenv("COLUMNS", columns)
             show({}, as_json=False, quiet=False, tables=[long, Sheet("", ["a"], [[long]])])
             sentence, *rows = capsys.readouterr().out.splitlines()

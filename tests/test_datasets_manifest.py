@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 
 from gyrus.datasets import open_dataset, write_manifest
 from gyrus.errors import InputError
+from gyrus.io.masks import OutlineMask
 from gyrus.records import Dataset, DatasetInfo, Record
 
 OUTLINE = "0.5,0.5 2.5,0.5 2.5,1.5 0.5,1.5"
@@ -215,6 +216,14 @@ def test_a_name_that_is_not_utf_8_is_refused_before_anything_is_written(folder: 
     with pytest.raises(InputError, match="its file is not UTF-8"):
         write_manifest(data, folder.parent / "out" / "x.csv")
     assert not (folder.parent / "out").exists()
+
+
+def test_an_outline_that_no_table_holds_is_not_written(folder: Path) -> None:
+    long = OutlineMask(tuple((float(i % 4), 0.123456789) for i in range(10_000)), "a.png")
+    data = Dataset(DatasetInfo("x", "x"), folder, (Record("a.png", folder / "img" / "a.png", mask=long),))
+    with pytest.raises(InputError, match="its outline is longer than a table's cell may be"):
+        write_manifest(data, folder.parent / "x.csv")
+    assert not (folder.parent / "x.csv").exists()
 
 
 def test_a_mask_that_is_nowhere_on_disk_cannot_be_written(folder: Path) -> None:

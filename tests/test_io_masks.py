@@ -134,6 +134,13 @@ def test_a_mask_file_of_another_size_is_refused(tmp_path: Path) -> None:
         FileMask(tmp_path / "none.png").read((3, 2))
 
 
+@pytest.mark.parametrize("name", ["m.nii", "m.nii.gz", "m.dcm"])
+def test_a_volume_is_no_mask_of_a_slice(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x1f\x8b whatever it holds")
+    with pytest.raises(InputError, match=rf"{name} has the name of a volume, and a mask must be a picture: save it as"):
+        FileMask(tmp_path / name).read((2, 3))
+
+
 def test_a_jpeg_mask_whose_edge_is_blurred_is_refused(tmp_path: Path) -> None:
     stored = np.zeros((24, 24), dtype=np.uint8)
     stored[5:13, 3:19] = 255

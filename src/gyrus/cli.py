@@ -19,6 +19,7 @@ from gyrus.console import console, progress, say, show
 from gyrus.data_verbs import data_app
 from gyrus.errors import GyrusError, InputError, MissingExtraError
 from gyrus.options import Device, Json, Quiet, Seed, listed, placeable
+from gyrus.paths import too_long
 from gyrus.stage_verbs import stage_app
 from gyrus.study_verbs import study_app
 
@@ -77,8 +78,7 @@ def _unusable(error: OSError) -> tuple[str, int]:
     """Return what cannot be used and why, and the exit code: a name that no file can have is bad input."""
     named = str(error.filename or "a file")
     if error.errno == errno.ENAMETOOLONG:
-        longest = max(Path(named).parts, key=len, default=named)
-        return f"a name of {len(longest)} letters, {longest[:60]}..., is longer than a file's can be: shorten it", 2
+        return too_long(named), 2
     return f"{named} cannot be used ({error.strerror or error})", 1
 
 

@@ -20,8 +20,9 @@ PIPED_WIDTH = 200
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console as wide as the terminal, or as COLUMNS says; piped it is so wide that hardly a table is cut."""
+    told = os.environ.get("COLUMNS", "")
     made = Console(stderr=stderr, highlight=False, emoji=False)
-    if made.is_terminal or os.environ.get("COLUMNS", "").isdigit():
+    if (made.is_terminal and made.width > 0) or (told.isdecimal() and int(told) > 0):
         return made
     return Console(stderr=stderr, highlight=False, emoji=False, width=PIPED_WIDTH)
 

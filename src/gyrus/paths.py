@@ -21,6 +21,12 @@ def all_paths(paths: PathLikes) -> list[Path]:
     return [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
 
 
+def too_long(path: PathLike) -> str:
+    """Return the sentence on a path with a name that no file can have, without all of it."""
+    longest = max(Path(path).parts, key=len, default=str(path))
+    return f"a name of {len(longest)} letters, {longest[:60]}..., is longer than a file's can be: shorten it"
+
+
 def maybe_path(path: PathLike | None) -> Path | None:
     """Return the path, or None where none is given."""
     return None if path is None else Path(path)

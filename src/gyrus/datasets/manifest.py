@@ -107,7 +107,7 @@ def write_manifest(dataset: Dataset, out_csv: PathLike) -> Path:
 
     Raises:
         InputError: the table, or a dataset.json that says something else, exists; a mask is of another kind; a record
-            is a slice of a volume; or a name or text is not UTF-8. No table is written then.
+            is a slice of a volume; or a name or text is not UTF-8, or too long for a table. No table is written then.
     """
     out = Path(out_csv)
     info_path, info = _info_path(out), json.dumps(asdict(dataset.info), indent=2, ensure_ascii=False) + "\n"
@@ -251,6 +251,8 @@ def _row(record: Record, folder: Path) -> dict[str, str]:
     for column, cell in row.items():
         if any("\ud800" <= letter <= "\udfff" for letter in cell):
             raise InputError(f"{record.path}: its {column} is not UTF-8, which a table cannot name: rename it first")
+        if len(cell) > csv.field_size_limit():
+            raise InputError(f"{record.path}: its {column} is longer than a table's cell may be: save it as a PNG mask")
     return row
 
 

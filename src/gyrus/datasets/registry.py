@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gyrus.datasets.cases import Cases
 from gyrus.errors import InputError
-from gyrus.paths import PathLike
+from gyrus.paths import PathLike, too_long
 from gyrus.records import Dataset, DatasetInfo
 
 
@@ -98,7 +99,13 @@ def find_reader(root: Path, name: str | None = None) -> DatasetReader:
     Raises:
         InputError: the path does not exist, no dataset has this name, or none is recognised.
     """
-    if not root.exists():
+    try:
+        there = root.exists()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(too_long(root)) from None
+        raise InputError(f"{root} cannot be opened ({error.strerror}): check the path and its permissions") from None
+    if not there:
         raise InputError(f"{root} does not exist: check the path")
     if name is not None:
         return _reader(name)

@@ -11,13 +11,15 @@ MAX_PIXELS = 64_000_000
 
 
 def check_file(path: Path) -> None:
-    """Make sure that ``path`` is a file with something in it.
+    """Make sure that ``path`` is a file with something in it that can be opened.
 
     Raises:
         InputError: it is missing, a directory, not accessible, or empty.
     """
     try:
         size = path.stat().st_size
+        if size and path.is_file():  # opening a pipe would wait for ever
+            path.open("rb").close()  # a file that is locked is not damaged, as its decoder would say
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: check the path") from None
     except (OSError, ValueError) as error:

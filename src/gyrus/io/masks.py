@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gyrus.errors import InputError
+from gyrus.io import dicom, nifti
 from gyrus.io.raster import read_raster
 
 
@@ -77,8 +78,11 @@ class FileMask:
         """Return the mask on the image's own (H, W) grid.
 
         Raises:
-            InputError: the file cannot be read, is not of the image's size, or is a JPEG with blurred edges.
+            InputError: the file cannot be read, is a volume, is not of the image's size, or is a JPEG with blurred
+                edges.
         """
+        if self.path.name.lower().endswith((*nifti.SUFFIXES, *dicom.SUFFIXES)):
+            raise InputError(f"{self.path} has the name of a volume, and a mask must be a picture: save it as PNG")
         image = read_raster(self.path)
         if image.shape != tuple(shape):
             raise InputError(
