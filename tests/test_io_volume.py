@@ -242,6 +242,22 @@ class TestReading:
             volume(BLOCK.astype(np.float32)).take("sagittal", 4).pixels,
         )
 
+    def test_slices_of_a_series_are_read_from_memory_until_a_file_changes(self, tmp_path: Path) -> None:
+        folder = save_series(tmp_path / "s", BLOCK, AFFINE)
+        (folder / "note").symlink_to(tmp_path / "elsewhere.txt")
+        (tmp_path / "elsewhere.txt").write_text("about")
+        _kept_volume.cache_clear()
+        for n in range(7):
+            read_image(folder, SliceRef("axial", n))
+        assert _kept_volume.cache_info().misses == 1
+        victim = folder / "IM003"
+        victim.write_bytes(victim.read_bytes()[:-40])
+        with pytest.raises(InputError, match="IM003 is damaged"):
+            read_image(folder, SliceRef("axial", 0))
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(InputError, match="without DICOM images"):
+            read_image(tmp_path / "empty", SliceRef("axial", 0))
+
     def test_each_volume_of_a_4_d_file_is_kept_for_itself(self, tmp_path: Path) -> None:
         path = save_nifti(tmp_path / "a.nii.gz", np.stack([BLOCK, BLOCK + 1000], axis=3))
         _kept_volume.cache_clear()

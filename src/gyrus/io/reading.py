@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -40,7 +41,7 @@ def read_image(path: PathLike, at: SliceRef | None = None) -> Image:
         MissingExtraError: the file is DICOM, and pydicom or the decoder it needs is not installed.
     """
     path = Path(path)
-    if not _may_be_volume(path):
+    if (at is None or not path.is_dir()) and not _may_be_volume(path):  # a folder with a slice is read as a series
         _refuse_slice(path, at)
         return mat.read_mat_image(path) if path.suffix.lower() == ".mat" else raster.read_raster(path)
     if at is None and (header := _single_frame(path)):
@@ -165,8 +166,18 @@ _Stamp = tuple[tuple[str, int, int], ...]
 
 def _stamp(path: Path) -> _Stamp:
     """Return names, times and sizes: of a file and the ``.img`` beside it, or of the files in a folder."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path, path.with_suffix(".img")]
-    return tuple((f.name, s.st_mtime_ns, s.st_size) for f in files if f.exists() for s in [f.stat()])
+    if not path.is_dir():
+        files = [path, path.with_suffix(".img")]
+        return tuple((f.name, s.st_mtime_ns, s.st_size) for f in files if f.exists() for s in [f.stat()])
+    stamp = []
+    with os.scandir(path) as entries:  # for every slice that is asked for, so with one look at each file
+        for entry in entries:
+            try:
+                known = entry.stat()
+            except FileNotFoundError:  # a link that leads nowhere
+                continue
+            stamp.append((entry.name, known.st_mtime_ns, known.st_size))
+    return tuple(sorted(stamp))
 
 
 @lru_cache(maxsize=64)
