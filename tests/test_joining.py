@@ -12,6 +12,7 @@ from commandline import Gyrus
 
 from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
+from gyrus.groups import group_slices
 from gyrus.joining import join_datasets
 from gyrus.splits import split_dataset
 
@@ -108,6 +109,18 @@ def test_whose_slices_are_stays_unknown_and_no_split_says_otherwise(slices: list
         split_dataset(made.root, tmp_path / "split.json", fractions=(0.5, 0, 0.5))
     (split,) = split_dataset(made.root, tmp_path / "split.json", fractions=(0.5, 0, 0.5), group="auto")
     assert "patients are unknown" in split.statement
+
+
+def test_a_study_of_an_unknown_patient_is_not_that_of_another_dataset(slices: list[np.ndarray], tmp_path: Path) -> None:
+    roots = []
+    for n, label in enumerate(("glioma", "pituitary")):
+        rows = {i: (f"{i}.png", label, "") for i in (2 * n, 2 * n + 1)}
+        roots.append(root := write(tmp_path / label, slices, rows))
+        lines = (root / "manifest.csv").read_text().splitlines()
+        (root / "manifest.csv").write_text("\n".join([f"{lines[0]},study", *(f"{line},exam" for line in lines[1:])]))
+    made = join_datasets(roots, tmp_path / "joined")
+    assert {r.study for r in made} == {"manifest-1:exam", "manifest-2:exam"}
+    assert len(set(group_slices(made, "auto").of.values())) == 2
 
 
 class TestRefusals:

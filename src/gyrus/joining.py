@@ -13,7 +13,7 @@ from gyrus.errors import InputError
 from gyrus.groups import join_groups
 from gyrus.loading import Progress
 from gyrus.paths import PathLike, PathLikes, all_paths
-from gyrus.records import Dataset, DatasetInfo
+from gyrus.records import Dataset, DatasetInfo, Record
 
 
 def join_datasets(
@@ -67,7 +67,7 @@ def join_datasets(
     for group, r in zip(groups, records, strict=True):
         if r.patient is not None:
             people.setdefault(group, f"{r.source}:{r.patient}")
-    kept = [replace(r, patient=people.get(groups[i])) for i, r in enumerate(records) if i not in dropped]
+    kept = [_named(r, people.get(groups[i])) for i, r in enumerate(records) if i not in dropped]
     if not kept:
         raise InputError(f"of {len(records)} slices none is left, since copies of each carry other labels: mend these")
     notes = [
@@ -92,3 +92,10 @@ def join_datasets(
     )
     write_manifest(Dataset(info=info, root=out, records=tuple(kept)), out / "manifest.csv")
     return open_dataset(out, "manifest")
+
+
+def _named(record: Record, person: str | None) -> Record:
+    """Return a slice of this person; of an unknown one, its study is told apart from other datasets' of that name."""
+    if person is not None or record.study is None:
+        return replace(record, patient=person)
+    return replace(record, patient=None, study=f"{record.source}:{record.study}")
