@@ -111,6 +111,18 @@ def test_a_file_is_answered_with_no_model_named_and_no_connection(
     assert len(list((tmp_path / "answers").glob("*.png"))) == 1
 
 
+def test_a_folder_of_its_name_answers_only_where_it_is_named(
+    gyrus: Gyrus, exported: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(exported.onnx, DEFAULT)
+    file = exported.discs.records[0].path
+    unnamed = gyrus("predict", file, "--json").document("gyrus.predictions/2")
+    named = gyrus("predict", file, "--model", DEFAULT, "--json").document("gyrus.predictions/2")
+    assert tuple(unnamed["classes"]) == CLASSES
+    assert named["classes"] == ["glioma", "meningioma"]
+
+
 @pytest.mark.usefixtures("no_network")
 def test_it_explains_files_too(gyrus: Gyrus, tiny_phantom: Path, tmp_path: Path) -> None:
     file = next(iter(open_dataset(tiny_phantom))).path

@@ -29,7 +29,7 @@ from gyrus.options import (
     placeable,
     slices_of,
 )
-from gyrus.shipped import DEFAULT
+from gyrus.shipped import find_model
 
 stage_app = typer.Typer()
 
@@ -327,7 +327,7 @@ def _named(model: Path | None, paths: list[Path] | None, verb: str) -> Path:
         )
     if model is not None and not paths and is_model_alone(model):
         raise InputError(f"{model} is a model without its training run: name files to {verb}, or a run with --model")
-    return Path(DEFAULT) if model is None else model
+    return find_model(None) if model is None else model  # not its name, which a folder may have too
 
 
 def _overlap(one: Path, other: Path) -> bool:
