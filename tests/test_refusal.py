@@ -199,6 +199,18 @@ class TestAnswers:
         assert said.certainty is None
         assert said.probabilities[0, 0] == pytest.approx(1 / (1 + 2 * np.exp(-9)))
 
+    @pytest.mark.parametrize("calibration", [CALIBRATION, None])
+    def test_logits_that_are_no_numbers_are_refused(
+        self, calibration: Calibration | None, seen: Observed, reference: dict[str, np.ndarray]
+    ) -> None:
+        seen.logits[0, 1], seen.logits[2] = np.nan, np.inf
+        said = answers(self.CLASSES, self.RECORDS, seen, calibration, reference)
+        assert said.status[:3] == ("refused", "unreadable", "refused")
+        assert said.reasons[0] == said.reasons[2]
+        assert said.reasons[0].startswith("The network's numbers are not finite: ")
+        assert said.predicted[0] is None
+        assert said.certainty is None or said.certainty.sets[0] is None
+
     def test_no_slices_and_none_readable(self, reference: dict[str, np.ndarray]) -> None:
         assert len(answers(self.CLASSES, (), Observed.nothing(0, 3), CALIBRATION, reference)) == 0
         seen = Observed.nothing(1, 3)

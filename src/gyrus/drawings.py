@@ -22,7 +22,7 @@ from gyrus.io import IMAGE_SUFFIXES, VOLUME_SUFFIXES
 from gyrus.loading import Progress, batches
 from gyrus.models import Classifier
 from gyrus.paths import PathLike
-from gyrus.predictions import REFUSED, UNREADABLE, Predictions
+from gyrus.predictions import UNREADABLE, Predictions
 from gyrus.preprocess import frame_of
 from gyrus.records import PLANES, Record
 from gyrus.refusal import has_outline, outline
@@ -146,7 +146,7 @@ def _outline(axes: Axes, region: Region) -> None:
 
 def _headline(row: dict[str, Any]) -> str:
     if row["predicted"] is None:
-        return "Refused" if row["status"] == REFUSED else "No answer: the network's numbers are not finite"
+        return "Refused"
     share = f"{_plain(row['predicted'])}  {row['probabilities'][row['predicted']]:.0%}"
     if row["set"] is None:
         return f"{share}   (not calibrated)"

@@ -19,7 +19,7 @@ from gyrus.loading import Progress, batches
 from gyrus.models import Classifier
 from gyrus.models.classifier import averaged
 from gyrus.models.folding import in_parts
-from gyrus.predictions import OK, Predictions
+from gyrus.predictions import Predictions
 from gyrus.preprocess import Frame
 from gyrus.records import Record
 from gyrus.refusal import Observed, Place, answers
@@ -168,5 +168,4 @@ def predict_frozen(
     with torch.inference_mode():
         logits = model.eval().finish(torch.from_numpy(found).to(model.mean.device)).float().cpu().numpy()
     model.train(was)
-    n = len(records)
-    return Predictions.of_records(model.classes, records, logits, [OK] * n, [""] * n, statement=statement)
+    return answers(model.classes, records, Observed(logits), None, {}, statement=statement)

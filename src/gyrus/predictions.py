@@ -53,7 +53,8 @@ class Predictions:
         patients: N patient ids or None.
         labels: N true class names or None.
         logits: (N, C) float32; NaN in the rows of unreadable files.
-        status: N times "ok", "flagged", "refused" or "unreadable"; without calibration "ok" or "unreadable".
+        status: N times "ok", "flagged", "refused" or "unreadable"; without calibration nothing is flagged, and only a
+            slice of which the network gives no finite logits is refused.
         reasons: N sentences that say why, empty where the status is "ok".
         statement: the split the slices come from, in one sentence; empty where they come from none.
         certainty: of a calibrated model, or None.

@@ -31,6 +31,7 @@ REFUSES = MappingProxyType({BLANK: 0.0, MONTAGE: 0.0, INVERTED: 0.0, WHITE_RING:
 """Fault -> the degree from which on it refuses: coloured letters and tinted film do not, a colour photograph does."""
 UNLIKELY = 0.5
 """A slice that is less probably of a sequence the model knows tumours on is flagged."""
+NOT_FINITE = "The network's numbers are not finite: its weights are damaged, or its training failed."
 
 
 class Place(NamedTuple):
@@ -100,6 +101,8 @@ def answers(
 ) -> Predictions:
     """Return what is said of slices, judged where the model is calibrated.
 
+    A slice of which the network gives no finite logits is refused, calibrated or not.
+
     Args:
         classes: C names, in the order of the logits.
         records: N slices.
@@ -108,12 +111,13 @@ def answers(
         reference: what a calibrated model compares with, of which ``upright`` is used.
         statement: the split the slices come from, kept with the result.
     """
-    status = [UNREADABLE if i in seen.errors else OK for i in range(len(records))]
-    reasons = [seen.errors.get(i, "") for i in range(len(records))]
+    broken = {i for i in seen.readable if not np.isfinite(seen.logits[i]).all()}
+    status = [UNREADABLE if i in seen.errors else REFUSED if i in broken else OK for i in range(len(records))]
+    reasons = [seen.errors.get(i, NOT_FINITE if i in broken else "") for i in range(len(records))]
     certainty, outlines = None, None
     if calibration is not None:
         sets: list[tuple[str, ...] | None] = [None] * len(records)
-        read = seen.readable
+        read = [i for i in seen.readable if i not in broken]
         upside_down = turned(reference[UPRIGHT], seen.edges[read])
         members = prediction_sets(softmax(seen.logits[read], calibration.temperature), calibration.least(classes))
         for i, flip, row in zip(read, upside_down, members, strict=True):
