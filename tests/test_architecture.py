@@ -22,7 +22,8 @@ FLOORS = (
         *("paths", "regions", "sheets", "shipped", "titles", "words"),
     },
     {
-        *("artifacts", "catalogue_tables", "devices", "epochs", "io", "options", "page", "study_tables", "thresholds"),
+        *("artifacts", "catalogue_tables", "devices", "epochs", "io", "options", "page", "runtimes", "study_tables"),
+        "thresholds",
     },
     {"certainty", "geometry", "preprocess", "records"},
     {"appearance", "baselines", "datasets", "erasure", "loading", "maps", "models", "predictions"},

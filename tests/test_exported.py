@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 from exports import Exports, write_odd_pictures
 
-from gyrus import exported as module
+from gyrus.artifacts import sha256
 from gyrus.errors import InputError, MissingExtraError
-from gyrus.exported import Exported, is_exported, predict_exported
+from gyrus.exported import Description, Exported, _require_described, is_exported, predict_exported
 from gyrus.inference import predict
 from gyrus.models import load_model
+from gyrus.preprocess import Preprocess
 from gyrus.records import Record
+from gyrus.runtimes import Shape, Started, _usable_threads
 
 ENGINES = ("onnx", "openvino")
 
@@ -147,6 +149,10 @@ class TestCalibrated:
         assert refused(folder).endswith(
             "upright.safetensors is not the file that was exported (SHA-256 differs): copy or export it again"
         )
+        file.write_bytes(b"junk")
+        files = json.loads((folder / "export.json").read_text())["files"]
+        change(folder, files=files | {file.name: sha256(file)})
+        assert "upright.safetensors is no file of arrays" in refused(folder)
         file.unlink()
         assert refused(folder).endswith("upright.safetensors does not exist: copy the exported folder again, whole")
 
@@ -234,11 +240,40 @@ def test_a_missing_file_is_named(folder: Path) -> None:
         ({"temperature": 0}, "temperature"),
         ({"colour": "red"}, "colour"),
         ({"files": {}}, "among its files"),
+        ({"outputs": ["logits", "class_map"]}, "logits and probabilities at least"),
+        ({"outputs": ["logits", "probabilities", "map"]}, "is not the graph that export.json beside it describes"),
+        ({"input": "prepared"}, "is not the graph that export.json"),
+        ({"classes": ["meningioma", "glioma"]}, "the classes are not those of the model"),
+        ({"classes": ["a", "b", "c"], "model": {}}, "is not the graph that export.json"),
     ],
 )
 def test_a_changed_description_is_refused(folder: Path, values: dict[str, Any], says: str) -> None:
     change(folder, **values)
     assert says in refused(folder)
+
+
+def test_a_graph_of_prepared_slices_is_of_the_size_that_is_described() -> None:
+    description = Description(
+        engine="onnx", files={}, classes=("a", "b"), input="prepared", outputs=("logits", "probabilities"),
+        preprocess=Preprocess(size=64), model={},
+    )  # fmt: skip
+    scores: Shape = (None, 2)
+    for side, fits in ((64, True), (None, True), (32, False)):
+        shape: Shape = (None, side, side)
+        found = Started(lambda _: (), {"prepared": shape}, dict.fromkeys(description.outputs, scores))
+        if fits:
+            _require_described(Path("model.onnx"), description, found)
+        else:
+            with pytest.raises(InputError, match=r"model\.onnx is not the graph"):
+                _require_described(Path("model.onnx"), description, found)
+
+
+def test_a_file_that_is_no_graph_is_refused_though_its_hash_is_right(folder: Path) -> None:
+    name = "model.onnx" if (folder / "model.onnx").exists() else "model.xml"
+    (folder / name).write_bytes(b"junk")
+    files = json.loads((folder / "export.json").read_text())["files"]
+    change(folder, files=files | {name: sha256(folder / name)})
+    assert re.search(rf"{name} is no graph that \w+ can run \(\w+\): export it again$", refused(folder))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "3"])
@@ -278,7 +313,7 @@ def test_a_missing_engine_is_named_with_its_pip_line(
 @pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("0", None), ("", None), ("many", None)])
 def test_threads_are_those_torch_would_take(asked: str, threads: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
-    found = module._usable_threads()
+    found = _usable_threads()
     assert found == threads if threads else found >= 1
 
 

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from test_refusal import CALIBRATION
 
 from gyrus.artifacts import sha256
 from gyrus.errors import InputError
@@ -152,7 +154,43 @@ def test_a_missing_key_is_refused(folder: Path) -> None:
     content = json.loads((folder / "model.json").read_text())
     del content["architecture"]
     (folder / "model.json").write_text(json.dumps(content))
-    assert "architecture" in refused(folder)
+    assert refused(folder).endswith("model.json: architecture is missing: restore the file as it was saved")
+
+
+@pytest.mark.parametrize("keep", [0, 1000, 100_000])
+def test_weights_that_end_early_are_refused_though_their_hash_is_right(folder: Path, keep: int) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:keep])
+    change(folder, sha256=sha256(weights))
+    assert "does not hold the network" in refused(folder)
+
+
+class TestCalibrated:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        model = create_model("mobilenetv2_100", tuple(CALIBRATION.thresholds), output_stride=8, truncate=True)
+        model.spec = model.spec.model_copy(update={"calibration": CALIBRATION})
+        model.reference = {"upright": np.zeros(4, np.float32), "bank": np.ones((2, 3), np.float16)}
+        save_model(model, tmp_path / "saved")
+        load_model(tmp_path / "saved")
+        return tmp_path / "saved"
+
+    def test_a_reference_that_is_none_is_refused_though_its_hash_is_right(self, folder: Path) -> None:
+        (folder / "reference.safetensors").write_bytes(b"junk")
+        change(folder, reference_sha256=sha256(folder / "reference.safetensors"))
+        assert "reference.safetensors is no file of arrays" in refused(folder)
+
+    @pytest.mark.parametrize(
+        ("values", "says"),
+        [
+            ({"novelty": "mahalanobis"}, "holds no means, which the calibration needs"),
+            ({"sequences": ["BOLD"]}, "sequences are some of T1, T1-CE, T2, FLAIR"),
+        ],
+    )
+    def test_a_calibration_that_does_not_fit_is_refused(self, folder: Path, values: dict[str, Any], says: str) -> None:
+        content = json.loads((folder / "model.json").read_text())["calibration"]
+        change(folder, calibration=content | values)
+        assert says in refused(folder)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", "\x00"])

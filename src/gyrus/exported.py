@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from safetensors.numpy import load as load_arrays
 
 from gyrus.appearance import Fault, find_faults, measure
-from gyrus.artifacts import read_json, sha256, write_json
+from gyrus.artifacts import plain, read_json, sha256, write_json
 from gyrus.certainty import Calibration
-from gyrus.certainty.novelty import Reference
+from gyrus.certainty.novelty import Reference, read_reference
 from gyrus.certainty.upright import UPRIGHT, Edges, edges
-from gyrus.errors import InputError, MissingExtraError
+from gyrus.errors import InputError
 from gyrus.io import Image
 from gyrus.loading import Progress, read_ahead
 from gyrus.paths import PathLike
@@ -30,6 +25,7 @@ from gyrus.predictions import Predictions
 from gyrus.preprocess import Preprocess, prepare, prepare_framed
 from gyrus.records import Record
 from gyrus.refusal import Observed, Place, answers
+from gyrus.runtimes import Run, Shape, Started, start_engine
 from gyrus.sequences.recogniser import sequence_of
 
 SCHEMA = "gyrus.export/1"
@@ -40,7 +36,6 @@ BATCH = 8
 
 Engine = Literal["onnx", "openvino"]
 GraphInput = Literal["pixels", "prepared"]
-Run = Callable[[NDArray[np.float32]], Sequence[NDArray[np.float32]]]
 
 
 class Description(BaseModel):
@@ -82,10 +77,14 @@ class Description(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         found = self.calibration
+        if not {"logits", "probabilities"} <= set(self.outputs):
+            raise ValueError("a graph gives logits and probabilities at least")
         if ("novelty" in self.outputs) != (found is not None):
             raise ValueError("a graph has a novelty output exactly if its model is calibrated")
         if found is not None and (set(found.thresholds), found.temperature) != (set(self.classes), self.temperature):
             raise ValueError("the calibration is of other classes, or another temperature, than the graph")
+        if plain(self.model).get("classes", list(self.classes)) != list(self.classes):
+            raise ValueError("the classes are not those of the model that was exported, in their order")
         return self
 
     def document(self) -> dict[str, Any]:
@@ -154,7 +153,7 @@ class Exported:
             threads: to run on; by default ``OMP_NUM_THREADS``, or every core this process may use.
 
         Raises:
-            InputError: a file is missing, or is not the one that was exported.
+            InputError: a file is missing, is not the one that was exported, or does not hold what ``export.json`` says.
             MissingExtraError: the engine is not installed.
         """
         folder = Path(folder)
@@ -165,12 +164,15 @@ class Exported:
                 raise InputError(f"{file} does not exist: copy the exported folder again, whole")
             if sha256(file) != digest:
                 raise InputError(f"{file} is not the file that was exported (SHA-256 differs): copy or export it again")
-        start = _start_onnx if description.engine == "onnx" else _start_openvino
         path = folder / GRAPHS[description.engine]
         reference: Reference = {}
         if description.calibration is not None:
-            reference = load_arrays((folder / UPRIGHT_FILE).read_bytes())
-        return cls(description, start(path, description, threads or _usable_threads()), reference)
+            reference = read_reference(folder / UPRIGHT_FILE, [UPRIGHT])
+        started = start_engine(
+            description.engine, path, taken=description.input, given=description.outputs, threads=threads
+        )
+        _require_described(path, description, started)
+        return cls(description, started.run, reference)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -297,54 +299,6 @@ def output_names(*, has_class_map: bool, calibrated: bool) -> tuple[str, ...]:
     return ("logits", "probabilities", *(["class_map"] * has_class_map), *(["novelty"] * calibrated))
 
 
-def import_engine(engine: str) -> ModuleType:
-    """Import what runs the graphs of an engine.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    return import_onnxruntime() if engine == "onnx" else import_openvino()
-
-
-def import_openvino() -> ModuleType:
-    """Import OpenVINO without its telemetry.
-
-    ``import openvino`` imports its converter, which gyrus does not use, and the converter's import alone sends an event
-    to Google Analytics and writes an identifier into the home folder. The converter is kept from being found for that
-    one moment; OpenVINO then goes on without it, as its own code provides for.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    converter = "openvino.tools.ovc"
-    hidden = "openvino" not in sys.modules and converter not in sys.modules
-    if hidden:
-        sys.modules[converter] = None  # type: ignore[assignment]  # an import of it now raises ImportError
-    try:
-        return _imported("openvino")
-    finally:
-        if hidden:
-            del sys.modules[converter]
-
-
-def import_onnxruntime() -> ModuleType:
-    """Import ONNX Runtime, with the telemetry off that its builds for Windows have.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    runtime = _imported("onnxruntime")
-    runtime.disable_telemetry_events()
-    return runtime
-
-
-def _imported(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise MissingExtraError(name, "export") from None
-
-
 def _read(folder: Path) -> Description:
     path = folder / DESCRIPTION
     value = read_json(path, "an exported model's description")
@@ -353,39 +307,35 @@ def _read(folder: Path) -> Description:
     try:
         description = Description.model_validate(value)
     except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise InputError(f"{path}: {where}: {error.errors()[0]['msg']}: restore the file as it was exported") from None
+        first = error.errors()[0]
+        said = [str(path), ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")]
+        raise InputError(f"{': '.join(filter(None, said))}: restore the file as it was exported") from None
     for name in (GRAPHS[description.engine], *([UPRIGHT_FILE] if description.calibration else [])):
         if name not in description.files:
             raise InputError(f"{path} names no {name} among its files: export the model again, by this gyrus")
     return description
 
 
-def _usable_threads() -> int:
-    """Return OMP_NUM_THREADS, which torch obeys too, or the number of cores this process may use."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit() and int(asked):
-        return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _require_described(path: Path, description: Description, graph: Started) -> None:
+    """Raise unless a graph takes and gives what its description says, as far as its sides are fixed.
+
+    Raises:
+        InputError: it does not.
+    """
+    side = description.preprocess.size if description.input == "prepared" else None
+    outputs = description.outputs
+    wide = [n for n in ("logits", "probabilities", "class_map") if n in outputs]
+    if (
+        set(graph.inputs) != {description.input}
+        or not _may_be(graph.inputs[description.input], (None, side, side))
+        or not set(outputs) <= set(graph.outputs)
+        or not all(_may_be(graph.outputs[n][:2], (None, len(description.classes))) for n in wide)
+    ):
+        raise InputError(
+            f"{path} is not the graph that {DESCRIPTION} beside it describes: restore the folder as it was exported"
+        )
 
 
-def _start_onnx(path: Path, description: Description, threads: int) -> Run:
-    runtime = import_onnxruntime()
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda slices: session.run(list(description.outputs), {description.input: slices})
-
-
-def _start_openvino(path: Path, description: Description, threads: int) -> Run:
-    openvino = import_openvino()
-    # By default OpenVINO computes in bfloat16 where the processor can, which is not what parity was measured in.
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
-    core = openvino.Core()
-    compiled = core.compile_model(core.read_model(path), "CPU", settings)
-
-    def run(slices: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
-        found = compiled({description.input: slices})
-        return [found[name] for name in description.outputs]
-
-    return run
+def _may_be(shape: Shape, wanted: Shape) -> bool:
+    """Whether two shapes, in which None is any length, can be one."""
+    return len(shape) == len(wanted) and all(None in (a, b) or a == b for a, b in zip(shape, wanted, strict=True))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gyrus.certainty.novelty import Score
+from gyrus.words import SEQUENCES
 
 
 class Calibration(BaseModel):
@@ -61,6 +62,8 @@ class Calibration(BaseModel):
     def _check(self) -> Self:
         if (self.cut is None) != (self.cut_iou is None):
             raise ValueError("a cut and the IoU it was chosen by come together")
+        if not set(self.sequences) <= set(SEQUENCES):
+            raise ValueError(f"sequences are some of {', '.join(SEQUENCES)}")
         return self
 
     def least(self, classes: tuple[str, ...]) -> NDArray[np.float64]:

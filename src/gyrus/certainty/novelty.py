@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from gyrus.errors import InputError
 
 Score = Literal["mahalanobis", "knn", "energy"]
 SCORES: tuple[Score, ...] = get_args(Score)
@@ -23,6 +29,10 @@ _LEAST = 1e-6  # of the mean spread: channels that never fire would make any sli
 
 Reference = Mapping[str, NDArray[np.generic]]
 """What a score is measured against, by name: small arrays that are saved beside the weights."""
+NEEDS: Mapping[Score, tuple[str, ...]] = MappingProxyType(
+    {"mahalanobis": ("means", "directions", "spread", "rest"), "knn": ("bank",), "energy": ()}
+)
+"""Score -> the names of its arrays, see :func:`learn_reference`."""
 
 
 def learn_reference(score: Score, features: NDArray[np.floating], truth: NDArray[np.integer]) -> Reference:
@@ -74,6 +84,28 @@ def novelty(
     return np.asarray(-np.logaddexp.reduce(np.asarray(logits, dtype=np.float64), axis=1))
 
 
+def read_reference(file: Path, names: Collection[str]) -> Reference:
+    """Read arrays that were saved beside a model.
+
+    Args:
+        file: of safetensors.
+        names: arrays that it has to hold.
+
+    Raises:
+        InputError: it is damaged, or lacks one of them.
+    """
+    try:
+        found: Reference = load(file.read_bytes())
+    except SafetensorError:
+        raise InputError(f"{file} is no file of arrays: restore the folder as it was saved") from None
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise InputError(
+            f"{file} holds no {missing[0]}, which the calibration needs: restore the folder as it was saved"
+        )
+    return found
+
+
 def _gaussians(features: NDArray[np.float64], truth: NDArray[np.integer]) -> dict[str, NDArray[np.generic]]:
     """Return class means and the covariance around them, in its directions of greatest spread and one for the rest."""
     classes = np.unique(truth)
@@ -94,8 +126,7 @@ def _gaussians(features: NDArray[np.float64], truth: NDArray[np.integer]) -> dic
 
 
 def _mahalanobis(reference: Reference, features: NDArray[np.float64]) -> NDArray[np.float64]:
-    names = ("means", "directions", "spread", "rest")
-    means, directions, spread, rest = (np.asarray(reference[n], dtype=np.float64) for n in names)
+    means, directions, spread, rest = (np.asarray(reference[n], dtype=np.float64) for n in NEEDS["mahalanobis"])
     distances = []
     for mean in means:
         offset = features - mean

@@ -27,8 +27,6 @@ from gyrus.exported import (
     Description,
     Exported,
     graph_input,
-    import_engine,
-    import_openvino,
     is_exported,
     output_names,
 )
@@ -38,6 +36,7 @@ from gyrus.models.saved import WEIGHTS, model_folder
 from gyrus.paths import PathLike, PathLikes, all_paths
 from gyrus.phantom import make_phantom
 from gyrus.records import Record
+from gyrus.runtimes import import_engine, import_openvino
 
 PROBABILITY_LIMIT = 0.02
 MAP_LIMIT = 0.02

@@ -210,6 +210,8 @@ def describe(error: ValidationError) -> str:
     first = error.errors()[0]
     why = first["msg"].removeprefix("Value error, ")
     where = ".".join(str(p) for p in first["loc"])
+    if first["type"] == "missing":  # what was given is then the whole description
+        return f"{where} is missing"
     return f"{where} = {first['input']!r} cannot be used: {why}" if where else why
 
 

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import ValidationError
-from safetensors.numpy import load as load_arrays
+from safetensors import SafetensorError
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 
 from gyrus.artifacts import is_finished, read_json, sha256, write_json
 from gyrus.certainty import Calibration
+from gyrus.certainty.novelty import NEEDS, read_reference
 from gyrus.certainty.upright import UPRIGHT
 from gyrus.errors import InputError
 from gyrus.models.classifier import Classifier
@@ -87,8 +88,8 @@ def load_model(folder: PathLike, *, device: str | torch.device = "cpu") -> Class
         The model in evaluation mode.
 
     Raises:
-        InputError: a file is missing, the specification is invalid, the weights are not those it was saved with, or an
-            earlier gyrus calibrated it.
+        InputError: a file is missing or damaged, the specification is invalid, the weights are not those it was saved
+            with, or an earlier gyrus calibrated it.
     """
     folder = model_folder(Path(folder))
     if (folder / "export.json").is_file():
@@ -98,14 +99,15 @@ def load_model(folder: PathLike, *, device: str | torch.device = "cpu") -> Class
     model = build(spec)
     try:
         model.load_state_dict(load_bytes(weights.read_bytes()))
-    except RuntimeError:
+    except (RuntimeError, SafetensorError):
         raise InputError(
             f"{weights} does not hold the network that {SPEC} beside it describes: restore the folder as it was saved"
         ) from None
     if spec.calibration is not None:
-        model.reference = load_arrays(_checked(folder / REFERENCE, reference_digest).read_bytes())
+        file = _checked(folder / REFERENCE, reference_digest)
+        model.reference = read_reference(file, NEEDS[spec.calibration.novelty])
         if UPRIGHT not in model.reference:
-            raise InputError(f"{folder / REFERENCE} is of an earlier gyrus: remove {folder}, and calibrate again")
+            raise InputError(f"{file} is of an earlier gyrus: remove {folder}, and calibrate again")
     return model.to(device).eval()
 
 
