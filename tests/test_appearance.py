@@ -1,4 +1,4 @@
-"""Coarse JPEG: told by its blocks, wherever the grid starts, and not from slices, noise or edges."""
+"""Coarse JPEG: told by its blocks, wherever the grid starts, and not from slices, noise or edges. Blank pictures."""
 
 from __future__ import annotations
 
@@ -54,3 +54,18 @@ def test_quality_5_is_found_and_quality_75_is_not(head: NDArray[np.uint8]) -> No
 def test_one_grey_and_small_pictures_have_no_blocks(shape: tuple[int, int]) -> None:
     assert blocks(np.full(shape, 7)) == 1
     assert blocks(np.random.default_rng(0).integers(0, 256, (20, 20))) == 1
+
+
+class TestBlankOfSixteenBits:
+    @pytest.mark.parametrize("value", [4095, 65535])
+    def test_hot_pixels_blank_no_slice(self, head: NDArray[np.uint8], value: int) -> None:
+        pixels = 4.0 * head
+        expected = kinds(pixels)
+        pixels[3, 3] = pixels[9, 200] = value
+        assert "blank" not in expected
+        assert "blank" not in kinds(pixels)
+
+    def test_little_above_an_offset_is_blank(self) -> None:
+        ramp = np.tile(np.linspace(0, 20, 256), (256, 1))
+        for pixels in (1000 + ramp, -1000 - ramp, np.zeros((256, 256)), np.eye(256) * (np.arange(256) < 9) * 999):
+            assert kinds(pixels) == ["blank"]

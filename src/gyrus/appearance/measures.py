@@ -39,7 +39,8 @@ class Appearance:
         format: of the file, such as "JPEG".
         bits: per sample.
         channels: as stored.
-        span: from the 0.5th to the 99.5th percentile, as a share of 255 (8 bits or fewer) or of the largest value.
+        span: from the 0.5th to the 99.5th percentile, as a share of 255 (8 bits or fewer) or of the value that one
+            pixel in a thousand exceeds.
         structure: the part of the variance that is left when noise is blurred away.
         frame: bright, even lines along the (top, bottom, left, right) edge, in pixels.
         bars: the part of the longer side that lies in flat bars at both of its ends.
@@ -114,7 +115,9 @@ def _shrunk(pixels: Grey) -> Grey:
 
 
 def _span(image: Image, span: float) -> float:
-    full = 255.0 if image.meta.get("bits", 16) <= 8 else float(np.abs(image.pixels).max())
+    # Not the greatest value: one hot pixel among 16 bits would make any slice next to one grey.
+    bright = np.percentile(np.abs(image.pixels), 99.9, method="lower")
+    full = 255.0 if image.meta.get("bits", 16) <= 8 else float(bright)
     return span / full if full else 0.0
 
 
