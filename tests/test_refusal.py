@@ -99,6 +99,14 @@ def test_sets_that_do_not_hold_one_class_are_flagged() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(("coverage", "said"), [(0.95, "95%"), (0.995, "99.5%"), (0.57, "57%")])
+def test_a_coverage_is_said_as_it_was_asked_for(coverage: float, said: str) -> None:
+    calibration = CALIBRATION.model_copy(update={"coverage": coverage})
+    none = np.zeros(4, np.float32)
+    for members in ((), ("glioma", "pituitary")):
+        assert judge(calibration, (), 0.1, 0, none, members, "glioma")[1].endswith(f"at a coverage of {said}.")
+
+
 def test_a_class_that_can_never_be_left_out_says_so() -> None:
     said, why = status(members=("glioma", "meningioma", "pituitary"))
     assert said == "flagged"

@@ -226,7 +226,7 @@ def _unknown(calibration: Calibration, sequences: NDArray[np.float32]) -> list[s
 def _doubts(calibration: Calibration, members: Sequence[str], predicted: str) -> list[str]:
     """Return the sentences about a set that is not the predicted class alone."""
     if not members:
-        return [f"No class is probable enough to be in its set at a coverage of {calibration.coverage:.0%}."]
+        return [f"No class is probable enough to be in its set at a coverage of {100 * calibration.coverage:g}%."]
     *others, last = members
     said = []
     if predicted not in members:
@@ -235,7 +235,7 @@ def _doubts(calibration: Calibration, members: Sequence[str], predicted: str) ->
             f"{predicted} is the most probable, but not probable enough to be in its own set, which holds {held}."
         )
     if others:
-        said.append(f"{_either(members)}: none can be left out at a coverage of {calibration.coverage:.0%}.")
+        said.append(f"{_either(members)}: none can be left out at a coverage of {100 * calibration.coverage:g}%.")
     forced = [c for c in members if c in calibration.always]
     if said and forced:
         said.append(f"Too few persons had {' or '.join(forced)} when the model was calibrated.")

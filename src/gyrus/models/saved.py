@@ -176,7 +176,7 @@ def _certainty(found: Calibration | None) -> str:
     faults = ", ".join(found.refusing) or "none"
     return f"""Calibrated on {found.statement}
 - probabilities are softmax(logits / {found.temperature:.3f}), and so are those `gyrus predict` gives; logits stay raw
-- sets are to hold the true class of {found.coverage:.0%} of slices of each class, persons counting alike.{always}
+- sets are to hold the true class of {100 * found.coverage:g}% of slices of each class, persons counting alike.{always}
 - {_outline(found)}
 - slices are refused by faults of the picture ({faults}), when upside down, and above a {found.novelty} score of
   {found.novelty_limit:.4g}; these two are meant to refuse {found.false_refusals:.1%} of slices of new persons"""
