@@ -106,6 +106,14 @@ def test_the_card_of_a_trained_model_says_on_what_and_how_well(tmp_path: Path) -
     assert "untrained" not in card
 
 
+def test_the_card_says_that_figures_are_optimistic_only_where_they_chose_the_epoch(tmp_path: Path) -> None:
+    model = small()
+    for choose, optimistic in (("loss", True), ("last", False)):
+        model.spec = model.spec.model_copy(update={"training": {"choose": choose}, "metrics": {"val_accuracy": 0.9}})
+        save_model(model, tmp_path / choose)
+        assert ("used to choose the checkpoint" in (tmp_path / choose / "card.md").read_text()) == optimistic
+
+
 def test_a_run_is_loaded_through_its_model_folder(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     folder.rename(tmp_path / "run" / "model")

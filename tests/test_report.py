@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -26,13 +26,14 @@ from gyrus.evaluate import evaluate_run
 from gyrus.maps import MapKey, Maps
 from gyrus.page import pictures
 from gyrus.page.words import NONE, number, percent, plural, span
-from gyrus.predictions import Predictions
+from gyrus.predictions import Certainty, Predictions
 from gyrus.preprocess import Preprocess
 from gyrus.records import Dataset
 from gyrus.report import panels, write_report
 from gyrus.report.comparison import Contest
 from gyrus.report.gallery import _one_per_patient
 from gyrus.report.source import SliceScore
+from gyrus.report.words import kept_words, loss_words
 from gyrus.splits import Grouping, holdout
 
 THREE = ("glioma", "meningioma", "pituitary")
@@ -57,6 +58,14 @@ def flawed(tmp_path_factory: pytest.TempPathFactory) -> Page:
     """Two classes, split record-wise, synthetic, one map blank and one not finite."""
     folder = tmp_path_factory.mktemp("flawed") / "run"
     return read(write_report(make_run(folder, THREE[:2], grouping="record-wise", title="Synthetic", broken=True)))
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """Of other choices in training, and four slices refused."""
+    training = {"epoch": 3, "choose": "last", "label_smoothing": 0.0, "class_weights": False}
+    folder = tmp_path_factory.mktemp("other") / "run"
+    return read(write_report(make_run(folder, refused=4, training=training)))
 
 
 class TestFile:
@@ -161,6 +170,24 @@ def test_without_outlines(tmp_path: Path, explained: bool, unreadable: int) -> N
     assert ("map for glioma" in page.text) == explained
     assert ("2 slices could not be read and are in no figure." in page.text) == (unreadable == 2)
     assert "Ceilings" not in page.text
+
+
+class TestChoices:
+    def test_what_training_did_is_said_and_nothing_else(self, other: Page, page: Page) -> None:
+        assert "epoch 3 were kept, the last. The training loss is that of augmented slices, taken" in other.text
+        assert "label smoothing" not in other.text
+        assert "the weights of epoch 2 were kept, by the lowest validation loss." in page.text
+        assert kept_words({"choose": "accuracy"}) == "by the highest validation accuracy"
+        assert loss_words({"label_smoothing": 0.05, "class_weights": True}).endswith(
+            "augmented slices under label smoothing and class weights"
+        )
+        assert loss_words({"class_weights": True, "frozen": True}).endswith("as they are under class weights")
+
+    def test_a_refused_slice_has_a_reason_and_neither_class_nor_probability(self, other: Page) -> None:
+        assert re.search(r"labelled \w+, refused: Upside down\. (IoU|no outline)", other.text)
+        assert "predicted None" not in other.text
+        assert "4 refused" in other.text
+        assert "leave the refused ones out; all other figures" in other.text
 
 
 class TestRefusals:
@@ -279,7 +306,9 @@ def make_run(
     grouping: Grouping = "patient",
     title: str = "Squares drawn by hand",
     unreadable: int = 0,
+    refused: int = 0,
     broken: bool = False,
+    training: dict[str, object] | None = None,
 ) -> Path:
     """Write a finished run beside its data: 4 patients of 4 slices per class, one bright square on each slice.
 
@@ -294,7 +323,8 @@ def make_run(
     (folder / "epochs.csv").write_text("\n".join([head, *epochs]) + "\n")
     (folder / "model").mkdir()
     described = {"architecture": "net", "classes": classes, "target_layer": "body", "pretrained": "none"}
-    described |= {"licence": "none", "sha256": "ab" * 32, "preprocess": SPEC.model_dump(), "training": {"epoch": 2}}
+    described |= {"licence": "none", "sha256": "ab" * 32, "preprocess": SPEC.model_dump()}
+    described |= {"training": training or {"epoch": 2}}
     write_json(folder / "model" / "model.json", described)
     facts = {"seed": 0, "data": {"name": "manifest", "root": str(dataset.root), "fingerprint": dataset.fingerprint}}
     write_manifest(folder, "train", started=time.time(), arguments={"epochs": 3, "augment": {"flip": 0.5}}, facts=facts)
@@ -304,6 +334,8 @@ def make_run(
     with_spec = facts | {"preprocess": SPEC.model_dump()}
     with stage_folder(folder / "predict", "predict", arguments={"part": "test"}, facts=with_spec) as aside:
         predictions = _predict(test, classes, split.statement, unreadable)
+        if refused:
+            predictions = _refuse(predictions, refused)
         predictions.save(aside / "predictions.json")
     if explained:
         with stage_folder(folder / "explain", "explain", arguments={"part": "test"}, facts=facts) as aside:
@@ -351,6 +383,15 @@ def _predict(test: Dataset, classes: tuple[str, ...], statement: str, unreadable
     )
 
 
+def _refuse(made: Predictions, n: int) -> Predictions:
+    """Return the same of a calibrated model that refuses the last n slices."""
+    answered = len(made) - n
+    sets = [(c,) for c in made.predicted[:answered]]
+    certainty = Certainty(0.95, np.ones(len(made)), np.zeros(len(made)), (*sets, *[None] * n))
+    status, reasons = (*made.status[:answered], *["refused"] * n), (*[""] * answered, *["Upside down."] * n)
+    return replace(made, status=status, reasons=reasons, certainty=certainty)
+
+
 def _explain(test: Dataset, predictions: Predictions, broken: bool) -> Maps:
     """Return CAM, the slice itself shrunk, so that it peaks in the square, and Grad-CAM, noise."""
     rng = np.random.default_rng(1)
@@ -366,7 +407,8 @@ def _explain(test: Dataset, predictions: Predictions, broken: bool) -> Maps:
         cam, gradcam = MapKey("cam", "body", target), MapKey("gradcam", "body", target)
         arrays |= {cam: bright, gradcam: noise}
         status |= {cam: fine, gradcam: ("blank", "non-finite", *fine[2:]) if broken else fine}
-    explained = {"predicted": tuple(str(p) for p in predictions.predicted), "true": tuple(str(r.label) for r in test)}
+    likeliest = tuple(predictions.classes[int(row.argmax())] for row in predictions.logits)
+    explained = {"predicted": likeliest, "true": tuple(str(r.label) for r in test)}
     return Maps(tuple(r.id for r in test), arrays, status, explained, SPEC)
 
 

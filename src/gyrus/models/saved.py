@@ -136,6 +136,8 @@ def _card(model: Classifier) -> str:
     spec = model.spec
     training = "\n".join(f"- {k}: {v}" for k, v in spec.training.items()) or "- none: these weights are untrained"
     metrics = "\n".join(f"- {k}: {v:.4f}" for k, v in spec.metrics.items() if isinstance(v, float)) or "- none"
+    last = not spec.metrics or spec.training.get("choose") == "last"
+    chosen = "" if last else " (used to choose the checkpoint, so optimistic)"
     logits = "one logit per class" if spec.head == "softmax" else "one sigmoid unit m, as the two logits -m/2 and m/2"
     evidence = (
         f"a class map linear in the last features\n(`{spec.target_layer}`), pooled by {POOLINGS[spec.pooling]}"
@@ -155,7 +157,7 @@ One greyscale MRI slice of any size, prepared as `model.json` says ({spec.prepro
 - initial weights: {spec.pretrained}
 - licence of the weights: {spec.licence}
 
-## Measured on the validation part (used to choose the checkpoint, so optimistic)
+## Measured on the validation part{chosen}
 {metrics}
 
 ## Certainty

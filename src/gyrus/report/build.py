@@ -51,7 +51,7 @@ def write_report(
 
 
 def _content(source: Source, progress: Progress | None) -> dict[str, Any]:
-    contest = find_contest(source)
+    contest, training = find_contest(source), source.model.get("training", {})
     return {
         "row_title": words.row_title,
         "target_words": words.target_words,
@@ -87,6 +87,8 @@ def _content(source: Source, progress: Progress | None) -> dict[str, Any]:
         "colour_bar": panels.colour_bar(),
         "epoch": source.chosen_epoch,
         "epochs": len(source.epochs),
+        "kept": words.kept_words(training),
+        "trained_on": words.loss_words(training),
         "validated": bool(source.epochs) and "val_loss" in source.epochs[0],
         **(_localization(source, contest) if contest else {"localization": None}),
     }

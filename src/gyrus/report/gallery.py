@@ -12,6 +12,7 @@ from gyrus.loading import Progress
 from gyrus.maps import MapKey
 from gyrus.page.pictures import data_uri, slice_panel
 from gyrus.page.words import number
+from gyrus.predictions import REFUSED
 from gyrus.preprocess import frame_of
 from gyrus.records import Record
 from gyrus.report import panels
@@ -36,12 +37,16 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One slice of a gallery; probability, iou and pointing are None where there is none."""
+    """One slice of a gallery; probability, iou and pointing are None where there is none.
+
+    A refused slice has a reason in place of a class and its probability.
+    """
 
     id: str
     label: str | None
-    predicted: str
-    probability: float
+    predicted: str | None
+    probability: float | None
+    refused: str
     iou: float | None
     pointing: float | None
     panels: tuple[Panel, ...]
@@ -203,7 +208,7 @@ class _Painter:
     def paint(self, id: str, *, compared: bool) -> Case:
         """Return one slice as a case; ``compared`` shows the labelled class's map beside it, on the same scale."""
         record, p, i = self.source.dataset[id], self.source.predictions, self.rows[id]
-        predicted, score = str(p.predicted_at(i)), self.scores.get(id)
+        withheld, score = p.status[i] == REFUSED, self.scores.get(id)
         shown, mask, placed = self._read(record)
         drawn = [Panel(data_uri(shown), f"{id}: the slice.", "slice")]
         if self.key is not None and self.key in placed:
@@ -217,8 +222,9 @@ class _Painter:
         return Case(
             id=id,
             label=p.labels[i],
-            predicted=predicted,
-            probability=float(p.probabilities[i].max()),
+            predicted=p.predicted_at(i),
+            probability=None if withheld else float(p.probabilities[i].max()),
+            refused=p.reasons[i] if withheld else "",
             iou=score.iou_p95 if score else None,
             pointing=score.pointing if score else None,
             panels=tuple(drawn),

@@ -32,3 +32,17 @@ def row_title(row: Mapping[str, Any]) -> str:
 def target_words(row: Mapping[str, Any]) -> str:
     """Return which class a row's map argues for, as a phrase; empty where it argues for none."""
     return {"predicted": "for the predicted class", "true": "for the labelled class"}.get(str(row["target"]), "")
+
+
+def kept_words(training: Mapping[str, Any]) -> str:
+    """Return by what an epoch was chosen; ``training`` as in ``model.json``, where an earlier gyrus had no choice."""
+    return {"last": "the last", "accuracy": "by the highest validation accuracy"}.get(
+        str(training.get("choose")), "by the lowest validation loss"
+    )
+
+
+def loss_words(training: Mapping[str, Any]) -> str:
+    """Return what the training loss is of, as far as ``training`` says."""
+    under = [key.replace("_", " ") for key in ("label_smoothing", "class_weights") if training.get(key)]
+    what = "that of slices as they are" if training.get("frozen") else "that of augmented slices"
+    return f"{what} under {' and '.join(under)}" if under else what
