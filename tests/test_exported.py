@@ -21,6 +21,7 @@ from gyrus.errors import InputError, MissingExtraError
 from gyrus.exported import Description, Exported, _require_described, is_exported, predict_exported
 from gyrus.inference import predict
 from gyrus.models import load_model
+from gyrus.prediction_tables import predictions
 from gyrus.preprocess import Preprocess
 from gyrus.records import Record
 from gyrus.runtimes import Shape, Started, _usable_threads
@@ -124,6 +125,15 @@ class TestCalibrated:
         assert all(r["status"] == "flagged" and "meningioma is the most probable" in r["reason"] for r in outside)
         names = ("predicted", "set", "status", "reason")
         assert [[r[n] for n in names] for r in theirs] == [[r[n] for n in names] for r in ours]
+
+    def test_answers_of_an_int8_graph_come_with_its_warning(self, calibrated: Exports) -> None:
+        graph, records = Exported.load(calibrated.onnx), list(calibrated.discs)[:1]
+        told = {"precision": "int8", "int8": {"warning": "Fitted on another network."}}
+        quantised = replace(graph, description=graph.description.model_copy(update=told))
+        said = predict_exported(quantised, records)
+        assert said.warning == said.to_dict()["warning"] == "Fitted on another network."
+        assert predictions(said)[0] == "Fitted on another network."
+        assert predict_exported(graph, records).warning == ""
 
     def test_the_graph_gives_calibrated_probabilities_and_the_score(self, calibrated: Exports) -> None:
         graph, records = Exported.load(calibrated.onnx), list(calibrated.discs)[:5]

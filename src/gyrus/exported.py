@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -268,7 +268,8 @@ def predict_exported(
         start += len(chunk)
         if progress:
             progress("predicting", start, len(records))
-    return answers(model.classes, records, seen, model.description.calibration, model.reference)
+    made = answers(model.classes, records, seen, model.description.calibration, model.reference)
+    return replace(made, warning=str((model.description.int8 or {}).get("warning", "")))
 
 
 def is_exported(folder: Path) -> bool:

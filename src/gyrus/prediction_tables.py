@@ -22,7 +22,7 @@ def predictions(made: Predictions) -> Lines:
     """
     folder = common_folder(made.files)
     rows = [row | {"called": called(_below(row["file"], folder), row["id"])} for row in made.rows()]
-    lines: Lines = [made.statement] if made.statement else []
+    lines: Lines = [line for line in (made.statement, made.warning) if line]
     lines += [f"file{'s' * (len(set(made.files)) > 1)} in {folder}:"] if folder else []
     lines.append(_table(made, rows[:MOST_ROWS]))
     if len(rows) > MOST_ROWS:

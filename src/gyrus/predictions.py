@@ -62,6 +62,7 @@ class Predictions:
             calibrated (:meth:`gyrus.regions.Region.summary`); None where no tumour is answered or nothing lies above
             the cut.
             None altogether of a model without a cut.
+        warning: what to know of the model before its answers are believed; empty where there is nothing.
     """
 
     classes: tuple[str, ...]
@@ -75,6 +76,7 @@ class Predictions:
     statement: str = ""
     certainty: Certainty | None = None
     outlines: tuple[dict[str, Any] | None, ...] | None = None
+    warning: str = ""
 
     @classmethod
     def of_records(
@@ -172,6 +174,7 @@ class Predictions:
             "schema": SCHEMA,
             "classes": self.classes,
             "statement": self.statement,
+            "warning": self.warning,
             "calibrated": self.certainty is not None,
             "coverage": None if self.certainty is None else self.certainty.coverage,
             "outlined": self.outlines is not None,
@@ -231,6 +234,7 @@ class Predictions:
                 statement=value["statement"],
                 certainty=_certainty(rows, value["coverage"]) if value.get("calibrated") else None,
                 outlines=tuple(r["outline"] for r in rows) if value.get("outlined") else None,
+                warning=value.get("warning", ""),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is no table of predictions ({error!r}): run `gyrus predict` again") from None
@@ -295,6 +299,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
         statement=first.statement,
         certainty=_joined(known) if known else None,
         outlines=tuple(o for m in marked for o in m) if len(marked) == len(parts) else None,
+        warning=first.warning,
     )
 
 
