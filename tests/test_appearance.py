@@ -69,3 +69,19 @@ class TestBlankOfSixteenBits:
         ramp = np.tile(np.linspace(0, 20, 256), (256, 1))
         for pixels in (1000 + ramp, -1000 - ramp, np.zeros((256, 256)), np.eye(256) * (np.arange(256) < 9) * 999):
             assert kinds(pixels) == ["blank"]
+
+
+class TestShapeInMillimetres:
+    def said(self, shape: tuple[int, int], spacing: tuple[float, float] | None) -> list[str]:
+        pixels = np.random.default_rng(0).normal(size=(8, 8))
+        smooth = cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_CUBIC).astype(np.float32)
+        return [f.sentence for f in find_faults(measure(Image(smooth, spacing=spacing))) if f.kind == "elongated"]
+
+    def test_thick_slices_are_as_long_as_they_are(self) -> None:
+        strip = ["240 x 80 pixels: 3.0 times as long as it is wide, which no head is."]
+        assert self.said((80, 240), None) == self.said((80, 240), (1.0, 1.0)) == strip
+        assert self.said((80, 240), (3.0, 1.0)) == [
+            "240 x 80 pixels of 1 x 3 mm: pixel by pixel it is 3.0 times as long as wide, which no head is."
+        ]
+        assert self.said((240, 240), (3.0, 1.0)) == [strip[0].replace("80 pixels", "240 pixels of 1 x 3 mm")]
+        assert self.said((160, 240), (1.5, 1.0)) == []

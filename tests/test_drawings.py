@@ -15,7 +15,8 @@ from commandline import Gyrus, tree
 from exports import Exports, write_odd_pictures
 from handmade_volumes import save_nifti
 
-from gyrus.drawings import NOT_A_DEVICE, OUTLINE, caption, save_drawings
+from gyrus.datasets import records_in
+from gyrus.drawings import NOT_A_DEVICE, OUTLINE, _draw, caption, save_drawings
 from gyrus.inference import predict
 from gyrus.models import load_model
 from gyrus.records import Record
@@ -145,3 +146,11 @@ def test_the_command_line(gyrus: Gyrus, calibrated: Exports, tmp_path: Path) -> 
     refused = gyrus("predict", "--model", calibrated.model, "--save", tmp_path / "more").refusal()
     assert "name files to predict" in refused
     assert "name files" in gyrus("predict").refusal()
+
+
+def test_pixels_that_are_not_square_are_drawn_as_they_are(exported: Exports, tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).integers(0, 200, (60, 60, 20)).astype(np.int16)
+    thick = save_nifti(tmp_path / "thick.nii.gz", volume, np.diag([2.0, 2.0, 6.0, 1.0]))
+    model, records = load_model(exported.model), records_in([thick], "coronal", [30])
+    figure = _draw(model, records[0], np.ones((8, 8), np.float32), predict(model, records).row(0))
+    assert [axes.get_aspect() for axes in figure.axes] == [3.0, 3.0]

@@ -24,7 +24,8 @@ BLANK_STRUCTURE = 0.1
 TINY_SIDE = 64
 """Pixels: over a head of 24 cm one of them is then more than 3.75 mm, and a small tumour three of them."""
 ELONGATED_RATIO = 2.0
-"""Longer side to shorter: a head with its neck is 1.4 to 1, a wide screen 1.8 to 1."""
+"""Longer side to shorter, in mm where pixels are known not to be square: a head with its neck is 1.4 to 1, a wide
+screen 1.8 to 1."""
 LETTERBOX_BARS, LETTERBOX_RATIO = 0.3, 1.3
 """Of the longer side in flat bars, and the ratio of the sides, which screens and slides exceed: squarer pictures have
 black at the sides of a head too."""
@@ -79,14 +80,21 @@ def find_faults(look: Appearance) -> tuple[Fault, ...]:
 def _shape(look: Appearance) -> Iterator[Fault]:
     """Yield what is odd about the picture's size."""
     short, long = min(look.shape), max(look.shape)
+    height, width = look.pixel
     size = f"{look.shape[1]} x {look.shape[0]} pixels"
+    size += "" if height == width else f" of {width:.3g} x {height:.3g} mm"
     if short < TINY_SIDE:
         yield Fault(TINY, 1 - short / TINY_SIDE, f"{size}: too small to show a small tumour.", {"side": short})
-    if long > ELONGATED_RATIO * short:
-        ratio = long / short
+    narrow, wide = sorted((look.shape[0] * height, look.shape[1] * width))
+    if wide > ELONGATED_RATIO * narrow:
+        ratio = wide / narrow
         sentence = f"{size}: {ratio:.1f} times as long as it is wide, which no head is."
         yield Fault(ELONGATED, 1 - ELONGATED_RATIO / ratio, sentence, {"ratio": ratio})
-    if look.bars >= LETTERBOX_BARS and long >= LETTERBOX_RATIO * short:
+    elif long > ELONGATED_RATIO * short:  # the head may be as it should, but a model is shown pixels
+        ratio = long / short
+        sentence = f"{size}: pixel by pixel it is {ratio:.1f} times as long as wide, which no head is."
+        yield Fault(ELONGATED, 1 - ELONGATED_RATIO / ratio, sentence, {"ratio": ratio})
+    if look.bars >= LETTERBOX_BARS and wide >= LETTERBOX_RATIO * narrow:
         sentence = f"{look.bars:.0%} of its longer side ({size}) is flat bars."
         yield Fault(LETTERBOXED, look.bars, sentence, {"bars": look.bars})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,6 +37,7 @@ class Appearance:
 
     Attributes:
         shape: (H, W) in pixels.
+        pixel: (height, width) of one in mm; (1, 1) where it is square, or its size is unknown.
         format: of the file, such as "JPEG".
         bits: per sample.
         channels: as stored.
@@ -56,6 +58,7 @@ class Appearance:
     """
 
     shape: tuple[int, int]
+    pixel: tuple[float, float]
     format: str
     bits: int
     channels: int
@@ -75,6 +78,7 @@ class Appearance:
 
 def measure(image: Image) -> Appearance:
     """Measure one slice."""
+    pixel = (1.0, 1.0) if image.spacing is None or is_square(image.spacing) else image.spacing
     low, high = np.percentile(image.pixels, (0.5, 99.5))
     frame = _frame(_scaled(image.pixels, low, high))
     inner = _inside(image.pixels, frame)
@@ -83,13 +87,14 @@ def measure(image: Image) -> Appearance:
     exact = _scaled(inner, inner.min(), inner.max())
     return Appearance(
         shape=image.shape,
+        pixel=pixel,
         format=str(image.meta.get("format")),
         bits=int(image.meta.get("bits", 0)),
         channels=int(image.meta.get("channels", 1)),
         span=_span(image, float(high - low)),
         structure=_structure(small),
         frame=frame,
-        bars=_bars(image.pixels),
+        bars=_bars(image.pixels, pixel),
         corner=_corner(grey),
         dark=float((grey < _DARK).mean()),
         white=float((exact >= 1 - _NEAR_TOP).mean()),
@@ -99,6 +104,11 @@ def measure(image: Image) -> Appearance:
         vivid=float(image.meta.get("vivid", 0)),
         blocks=_blocks(inner),
     )
+
+
+def is_square(spacing: tuple[float, float]) -> bool:
+    """Whether pixels of this (row, column) spacing are square, but for rounding."""
+    return math.isclose(*spacing, rel_tol=1e-3)
 
 
 def _scaled(pixels: Grey, low: float, high: float) -> Grey:
@@ -151,11 +161,12 @@ def _inside(pixels: Grey, frame: tuple[int, int, int, int]) -> Grey:
     return inner if min(inner.shape) >= _LEAST else pixels
 
 
-def _bars(pixels: Grey) -> float:
+def _bars(pixels: Grey, pixel: tuple[float, float]) -> float:
     height, width = pixels.shape
+    wide = width * pixel[1] >= height * pixel[0]
     flat = _FLAT * float(np.ptp(pixels))
     top, bottom, left, right = _edges(pixels, lambda line: bool(np.ptp(line) <= flat))
-    return float((left + right) / width if width >= height else (top + bottom) / height)
+    return float((left + right) / width if wide else (top + bottom) / height)
 
 
 def _corner(grey: Grey) -> float:
