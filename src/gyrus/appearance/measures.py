@@ -125,9 +125,10 @@ def _shrunk(pixels: Grey) -> Grey:
 
 
 def _span(image: Image, span: float) -> float:
+    if image.meta.get("bits", 16) <= 8:
+        return span / 255
     # Not the greatest value: one hot pixel among 16 bits would make any slice next to one grey.
-    bright = np.percentile(np.abs(image.pixels), 99.9, method="lower")
-    full = 255.0 if image.meta.get("bits", 16) <= 8 else float(bright)
+    full = float(np.percentile(np.abs(image.pixels), 99.9, method="lower"))
     return span / full if full else 0.0
 
 
