@@ -14,9 +14,9 @@ from typing import Any
 from gyrus.artifacts import read_json, refuse_existing, write_json
 from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
-from gyrus.folding import cut_folds, fewest_groups, fold_shares, labelled
 from gyrus.groups import Grouping, Groups, group_slices, identical_files, no_copies_cross, with_patients_whole
 from gyrus.loading import Progress
+from gyrus.partition import cut_folds, fewest_groups, fold_shares, labelled
 from gyrus.paths import PathLike
 from gyrus.records import Dataset, Record
 
