@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -50,12 +51,7 @@ def start_engine(engine: str, path: Path, *, taken: str, given: Sequence[str], t
     """
     import_engine(engine)
     start = _start_onnx if engine == "onnx" else _start_openvino
-    try:
-        return start(path, taken, list(given), threads or _usable_threads())
-    except Exception as error:  # the engines have no error in common, and those of ONNX Runtime are of no public type
-        raise InputError(
-            f"{path} is no graph that {engine} can run ({type(error).__name__}): export it again"
-        ) from error
+    return start(path, taken, list(given), threads or _usable_threads())
 
 
 def import_engine(engine: str) -> ModuleType:
@@ -114,11 +110,25 @@ def _usable_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextmanager
+def _reading(path: Path, engine: str) -> Iterator[None]:
+    """Turn what an engine raises at a graph it cannot read into one sentence; nothing but its own call runs inside."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # ONNX Runtime's errors share no base but this, and their types are not public
+        raise InputError(
+            f"{path} is no graph that {engine} can run ({type(error).__name__}): export it again"
+        ) from error
+
+
 def _start_onnx(path: Path, taken: str, given: list[str], threads: int) -> Started:
     runtime = import_onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    with _reading(path, "onnx"):
+        session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def shapes(nodes: Sequence[Any]) -> dict[str, Shape]:
         return {n.name: tuple(side if isinstance(side, int) else None for side in n.shape) for n in nodes}
@@ -133,7 +143,8 @@ def _start_openvino(path: Path, taken: str, given: list[str], threads: int) -> S
     # By default OpenVINO computes in bfloat16 where the processor can, which is not what parity was measured in.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
     core = openvino.Core()
-    compiled = core.compile_model(core.read_model(path), "CPU", settings)
+    with _reading(path, "openvino"):
+        compiled = core.compile_model(core.read_model(path), "CPU", settings)
 
     def run(slices: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
         found = compiled({taken: slices})

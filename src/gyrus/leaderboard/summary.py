@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gyrus.artifacts import plain
 from gyrus.evaluate.cards import Card
+from gyrus.evaluate.localization import DEFINED
 from gyrus.evaluate.truthfree import error_auroc, error_auroc_gain
 from gyrus.intervals import Bootstrap, Interval
 from gyrus.leaderboard.contest import CHOSEN
@@ -117,7 +118,7 @@ def _best(entries: Sequence[Entry], grid: NDArray[np.float64], card: Card) -> in
     sign = -1.0 if card.better == "lower" else 1.0
     known = {i: int((~np.isnan(grid[i])).sum()) for i, e in enumerate(entries) if e.kind == "method"}
     most = max(known.values(), default=0)
-    means = {i: sign * float(np.nanmean(grid[i])) for i, n in known.items() if n > 0.9 * most}
+    means = {i: sign * float(np.nanmean(grid[i])) for i, n in known.items() if n > DEFINED * most}
     return max(means, key=lambda i: means[i], default=None)
 
 
