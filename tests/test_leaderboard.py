@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from gyrus.explain import explain_records
 from gyrus.leaderboard import Scores, build_leaderboard, make_settings
 from gyrus.leaderboard.entries import COLUMNS, THRESHOLDS, Entry, card_of, score, score_outline
 from gyrus.leaderboard.learning import best_layers, best_of, from_plain, learn_thresholds, to_plain
+from gyrus.leaderboard.passes import baseline_maps
 from gyrus.leaderboard.settings import ONE_PASS, REPEATED, Settings
 from gyrus.leaderboard.sources import _source, draw_sample, find_sources
 from gyrus.leaderboard.store import join_parts, write_part
 from gyrus.leaderboard.summary import summarise
 from gyrus.models import load_model
-from gyrus.preprocess import frame_of
+from gyrus.preprocess import frame_of, prepare_all
+from gyrus.records import Record
 from gyrus.rundata import Fold
 from gyrus.thresholds import Learned, Threshold, find_threshold, learn
 
@@ -56,6 +59,25 @@ def test_intervals_draw_a_person_with_all_their_names(trained: Path, scores: Sco
     merged = {i: names[0] if p == names[1] else p for i, p in source.persons.items()}
     got = summarise(scores, SMALL, [replace(source, persons=merged)], [learned])
     assert got["patients"] == value["patients"] - 1 == len(names) - 1
+
+
+def test_rules_are_scored_with_the_prior_of_all_training_outlines(trained: Path, scores: Scores) -> None:
+    (source,) = find_sources(trained, None, learn=6, seed=0)
+    spec = load_model(source.run).spec.preprocess
+    row, called = scores.entries.index(Entry("baseline", "prior")), scores.of_slices("predicted")
+
+    def scored(training: Sequence[Record]) -> list[float]:
+        priors, found = class_priors(training, spec), []
+        for i, name in enumerate(scores.ids):
+            image, record = source.dataset[name].read(), source.dataset[name]
+            slices = prepare_all([image], spec)
+            grid = baseline_maps([record], slices, [called[i]], priors)[scores.entries[row]][0]
+            mask = np.asarray(record.read_mask(image.shape))
+            found.append(score(frame_of(image, spec).place(grid), mask)["auprc"])
+        return found
+
+    assert scores.numbers("auprc")[row] == pytest.approx(scored(source.training))
+    assert scored(source.others) != pytest.approx(scored(source.training))
 
 
 class TestColumns:
