@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import sys
@@ -15,11 +16,12 @@ from commandline import Gyrus, tree
 from exports import Exports, write_odd_pictures
 from handmade_volumes import save_nifti
 
+from gyrus.audit.page import _Drawer
 from gyrus.datasets import records_in
 from gyrus.drawings import NOT_A_DEVICE, OUTLINE, _draw, caption, save_drawings
 from gyrus.inference import predict
 from gyrus.models import load_model
-from gyrus.records import Record
+from gyrus.records import Dataset, DatasetInfo, Record
 from gyrus.stages import predict_files
 
 
@@ -146,6 +148,18 @@ def test_the_command_line(gyrus: Gyrus, calibrated: Exports, tmp_path: Path) -> 
     refused = gyrus("predict", "--model", calibrated.model, "--save", tmp_path / "more").refusal()
     assert "name files to predict" in refused
     assert "name files" in gyrus("predict").refusal()
+
+
+def test_pages_draw_pixels_that_are_not_square_as_they_are(tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).integers(0, 200, (60, 60, 20)).astype(np.int16)
+    thick = save_nifti(tmp_path / "thick.nii.gz", volume, np.diag([2.0, 2.0, 9.0, 1.0]))
+    (record,) = records_in([thick], "coronal", [30])
+    assert record.read().aspect == pytest.approx(4.5)
+    uri = _Drawer(Dataset(DatasetInfo("thick", "Thick slices"), tmp_path, (record,))).panel(record.id).uri
+    assert uri is not None
+    drawn = cv2.imdecode(np.frombuffer(base64.b64decode(uri.partition(",")[2]), np.uint8), cv2.IMREAD_GRAYSCALE)
+    tall, wide = np.ptp(np.argwhere(drawn > 0), axis=0) + 1
+    assert tall / wide == pytest.approx(20 * 9 / (60 * 2), rel=0.05)
 
 
 def test_pixels_that_are_not_square_are_drawn_as_they_are(exported: Exports, tmp_path: Path) -> None:

@@ -281,6 +281,20 @@ class TestPanels:
         assert panel[:, 160].min() > 200
         assert not pictures.slice_panel(np.full((9, 9), 7, dtype=np.float32), (0.5, 99.5)).any()
 
+    @pytest.mark.parametrize("aspect", [3.0, 1 / 3])
+    def test_pixels_that_are_not_square_are_drawn_in_proportion(self, aspect: float) -> None:
+        pixels = np.full((60, 60), 100, dtype=np.float32)
+        pixels[0] = 0
+        mask = np.zeros((60, 60), dtype=bool)
+        mask[20:40, 20:40] = True
+        panel = pictures.slice_panel(pictures.squared(pixels, aspect), (0.0, 100.0))
+        extent = np.ptp(np.argwhere(panel[:, :, 0] > 128), axis=0) + 1
+        assert extent[0] / extent[1] == pytest.approx(aspect, rel=0.05)
+        panels.draw_truth(panel, pictures.squared(mask, aspect))
+        tall, wide = np.ptp(np.argwhere((panel == panels.TRUTH).all(axis=2)), axis=0) + 1
+        assert tall / wide == pytest.approx(aspect, rel=0.1)
+        assert pictures.squared(mask, 1.0) is mask
+
     def test_cut_keeps_what_is_above_the_percentile(self) -> None:
         ramp = np.arange(100, dtype=np.float32).reshape(10, 10)
         assert panels.kept_above(ramp).sum() == 5

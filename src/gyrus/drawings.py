@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from gyrus.appearance.measures import is_square
 from gyrus.artifacts import stage_folder
 from gyrus.explain.engine import Explainer
 from gyrus.inference import predicted_maps
@@ -109,14 +108,14 @@ def _draw(model: Classifier, record: Record, grid: NDArray[np.float32], row: dic
     sought = cut is not None and has_outline(row["predicted"])
     region = outline(placed, str(cut), image.spacing) if sought else None
     low, high = np.percentile(image.pixels, spec.intensity)
-    aspect = 1.0 if image.spacing is None or is_square(image.spacing) else image.spacing[0] / image.spacing[1]
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "text.parse_math": False, "text.color": _INK}):
         figure = Figure(figsize=(9.2, 5.5), layout="constrained")
         left, right = figure.subplots(1, 2)
         for axes in (left, right):
             axes.imshow(
-                image.pixels, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="lanczos", aspect=aspect
-            )
+                image.pixels, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="lanczos",
+                aspect=image.aspect,
+            )  # fmt: skip
             axes.set_axis_off()
         if region is not None:
             _outline(left, region)
@@ -125,7 +124,7 @@ def _draw(model: Classifier, record: Record, grid: NDArray[np.float32], row: dic
             positive = np.maximum(placed, 0)
             top = max(float(positive.max()), 1e-6)
             share = positive / top
-            right.imshow(share, cmap=HEAT, vmin=0, vmax=1, alpha=np.sqrt(share) * 0.85, aspect=aspect)
+            right.imshow(share, cmap=HEAT, vmin=0, vmax=1, alpha=np.sqrt(share) * 0.85, aspect=image.aspect)
             right.set_title(f"evidence for {_plain(row['predicted'])}", fontsize=9, color=_MUTED)
         else:
             right.set_title("no map: no class is answered", fontsize=9, color=_MUTED)

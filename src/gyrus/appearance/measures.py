@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -78,7 +77,7 @@ class Appearance:
 
 def measure(image: Image) -> Appearance:
     """Measure one slice."""
-    pixel = (1.0, 1.0) if image.spacing is None or is_square(image.spacing) else image.spacing
+    pixel = (1.0, 1.0) if image.spacing is None or image.aspect == 1 else image.spacing
     low, high = np.percentile(image.pixels, (0.5, 99.5))
     frame = _frame(_scaled(image.pixels, low, high))
     inner = _inside(image.pixels, frame)
@@ -104,11 +103,6 @@ def measure(image: Image) -> Appearance:
         vivid=float(image.meta.get("vivid", 0)),
         blocks=_blocks(inner),
     )
-
-
-def is_square(spacing: tuple[float, float]) -> bool:
-    """Whether pixels of this (row, column) spacing are square, but for rounding."""
-    return math.isclose(*spacing, rel_tol=1e-3)
 
 
 def _scaled(pixels: Grey, low: float, high: float) -> Grey:

@@ -13,7 +13,7 @@ from gyrus.audit.examined import Examined
 from gyrus.errors import InputError
 from gyrus.findings import Finding
 from gyrus.page import render, write_page
-from gyrus.page.pictures import data_uri, slice_panel
+from gyrus.page.pictures import data_uri, slice_panel, squared
 from gyrus.records import Dataset
 
 _TEMPLATE = Path(__file__).parent / "audit.html.j2"
@@ -155,7 +155,8 @@ class _Drawer:
         record = self.dataset[id]
         title = ", ".join(t for t in (record.label, record.subset, record.plane) if t)
         try:
-            uri: str | None = data_uri(slice_panel(record.read().pixels, _INTENSITY))
+            image = record.read()
+            uri: str | None = data_uri(slice_panel(squared(image.pixels, image.aspect), _INTENSITY))
         except InputError:
             uri, title = None, f"{title}, unreadable" if title else "unreadable"
         return Panel(uri, f"The slice {id}.", f"{id}: {title}" if title else id)

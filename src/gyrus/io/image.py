@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -43,3 +44,10 @@ class Image:
     def shape(self) -> tuple[int, int]:
         """(H, W)."""
         return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def aspect(self) -> float:
+        """Height of a pixel over its width: 1 where the spacing is not known, or equal but for rounding."""
+        if self.spacing is None or math.isclose(*self.spacing, rel_tol=1e-3):
+            return 1.0
+        return self.spacing[0] / self.spacing[1]

@@ -21,7 +21,7 @@ from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
 from gyrus.headline import verdict
 from gyrus.page import render, write_page
-from gyrus.page.pictures import data_uri, slice_panel
+from gyrus.page.pictures import data_uri, slice_panel, squared
 from gyrus.page.words import Figure, number, percent, plural
 from gyrus.paths import PathLike, maybe_path
 from gyrus.records import Dataset
@@ -384,9 +384,9 @@ def _open(manifest: Mapping[str, Any], data: Path | None) -> Dataset:
 def _draw(dataset: Dataset, row: Mapping[str, Any]) -> Case:
     record = dataset[row["id"]]
     image = record.read()
-    panel, mask = slice_panel(image.pixels, _INTENSITY), record.read_mask(image.shape)
+    panel, mask = slice_panel(squared(image.pixels, image.aspect), _INTENSITY), record.read_mask(image.shape)
     if mask is not None:
-        draw_truth(panel, mask)
+        draw_truth(panel, squared(mask, image.aspect))
     under = f"tumour fills {percent(row['tumour_share'])}"
     facts = (row["id"], row["label"], row["predicted"], row["confidence"], row["iou@learned"])
     return Case(*facts, uri=data_uri(panel), under=under)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+Value = TypeVar("Value", np.float32, np.bool_)
 SIDE = 220
 """Side of a panel in pixels."""
 
@@ -18,6 +20,21 @@ def slice_panel(pixels: NDArray[np.float32], intensity: tuple[float, float]) -> 
     grey = np.clip((pixels - low) / (high - low if high > low else 1.0), 0, 1).astype(np.float32)
     square = np.rint(np.clip(fit(grey, cv2.INTER_CUBIC), 0, 1) * 255).astype(np.uint8)
     return np.repeat(square[:, :, None], 3, axis=2)
+
+
+def squared(pixels: NDArray[Value], aspect: float) -> NDArray[Value]:
+    """Return an (H, W) slice, map or mask, enlarged along one axis so that its pixels are as high as they are wide.
+
+    Args:
+        pixels: what is to be drawn.
+        aspect: height of its pixels over their width, as :attr:`gyrus.Image.aspect` has it.
+    """
+    if aspect == 1:
+        return pixels
+    rows, columns = pixels.shape
+    size = (columns, round(rows * aspect)) if aspect > 1 else (round(columns / aspect), rows)
+    larger = cv2.resize(pixels.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    return (larger >= 0.5 if pixels.dtype == np.bool_ else larger).astype(pixels.dtype)
 
 
 def data_uri(panel: NDArray[np.uint8]) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gyrus.loading import Progress
 from gyrus.maps import MapKey
-from gyrus.page.pictures import data_uri, slice_panel
+from gyrus.page.pictures import data_uri, slice_panel, squared
 from gyrus.page.words import number
 from gyrus.predictions import REFUSED
 from gyrus.preprocess import frame_of
@@ -245,9 +245,12 @@ class _Painter:
         maps, placed = self.source.maps, {}
         if maps is not None and record.id in self.map_rows:
             frame, row = frame_of(image, maps.preprocess), self.map_rows[record.id]
-            placed = {k: frame.place(a[row]) for k, a in maps.arrays.items() if self.key and k.layer == self.key.layer}
+            wanted = {k: a for k, a in maps.arrays.items() if self.key and k.layer == self.key.layer}
+            placed = {k: squared(frame.place(a[row]), image.aspect) for k, a in wanted.items()}
         intensity = maps.preprocess.intensity if maps else (0.5, 99.5)
-        return slice_panel(image.pixels, intensity), record.read_mask(image.shape), placed
+        mask = record.read_mask(image.shape)
+        shown = slice_panel(squared(image.pixels, image.aspect), intensity)
+        return shown, None if mask is None else squared(mask, image.aspect), placed
 
     def _heat(
         self, id: str, key: MapKey, placed: NDArray[np.float32], mask: NDArray[np.bool_] | None, top: float | None,

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from gyrus.holes import Pixels
 from gyrus.page import render, write_page
 from gyrus.page.charts import DASHES, MARKERS, SERIES, panel, style, to_svg
-from gyrus.page.pictures import data_uri, slice_panel
+from gyrus.page.pictures import data_uri, slice_panel, squared
 from gyrus.page.words import number
 from gyrus.records import Record
 from gyrus.report.panels import draw_truth
@@ -64,15 +64,15 @@ class Gallery:
         """Draw a slice, if its pictures were kept."""
         if views.shown is None:
             return
-        pixels, fills, mask = views.shown
-        clean = slice_panel(pixels, _INTENSITY)
+        image, fills, mask = views.shown
+        clean = _shown(image.pixels, image.aspect)
         if mask.any():
-            draw_truth(clean, mask)
+            draw_truth(clean, squared(mask, image.aspect))
         panels = [_panel(clean, "as it is", row.levels[CLEAN])]
         for key in FILLS:
             if key in fills:
                 source = f" ({row.sources[key]})" if key in row.sources else ""
-                panels.append(_panel(_shown(fills[key]), f"{TITLES[key]}{source}", row.filled[key]))
+                panels.append(_panel(_shown(fills[key], image.aspect), f"{TITLES[key]}{source}", row.filled[key]))
         self.cases.append((f"{row.record.id}: {row.record.label}", tuple(panels)))
 
 
@@ -93,8 +93,8 @@ def write_stress_page(target: Path, value: Mapping[str, Any], gallery: Gallery) 
     write_page(target, render(_TEMPLATE, content))
 
 
-def _shown(pixels: Pixels) -> Any:
-    return slice_panel(pixels, _INTENSITY)
+def _shown(pixels: Pixels, aspect: float) -> Any:
+    return slice_panel(squared(pixels, aspect), _INTENSITY)
 
 
 def _panel(picture: Any, title: str, said: Answer) -> Panel:

@@ -84,7 +84,7 @@ class Views:
     filled: Mapping[Fill, NDArray[np.uint8]]
     sources: Mapping[Fill, str]
     missing: Mapping[Fill, str]
-    shown: tuple[Pixels, Mapping[Fill, Pixels], Shape] | None = None
+    shown: tuple[Image, Mapping[Fill, Pixels], Shape] | None = None
 
 
 def view(record: Record, spec: Preprocess, seed: int, *, fill: bool, show: bool = False) -> Views:
@@ -116,7 +116,7 @@ def view(record: Record, spec: Preprocess, seed: int, *, fill: bool, show: bool 
     assert mask is not None, "only slices with an outline are filled"
     found = filled(image, mask, plane=record.plane, rng=_generator(seed, record, "fill"))
     seen = {key: prepare(replace(image, pixels=pixels), spec) for key, pixels in found.pixels.items()}
-    shown = (image.pixels, found.pixels, mask) if show else None
+    shown = (image, found.pixels, mask) if show else None
     return Views(record, levels, seen, found.sources, found.missing, shown)
 
 
