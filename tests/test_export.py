@@ -26,6 +26,7 @@ from gyrus.certainty.upright import UPRIGHT, edges, learn_upright
 from gyrus.errors import InputError, MissingExtraError
 from gyrus.export import Parity, export_model, run
 from gyrus.export.graph import OPSET, Graph, Novelty, Preparation, write_onnx
+from gyrus.export.int8 import quantise
 from gyrus.export.parity import compare
 from gyrus.exported import Exported, predict_exported
 from gyrus.inference import predict
@@ -410,6 +411,23 @@ class TestExport:
         assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
         measured = compare(load_model(exported.model), Exported.load(tmp_path / "out"), list(exported.discs))
         assert measured.same_class == value["int8"]["same_class"]
+
+    def test_int8_leaves_the_convolutions_that_need_float_alone(self, exported: Exports, tmp_path: Path) -> None:
+        model = create_model("mobilenetv2_035", ("a", "b"), channels=1, preprocess=Preprocess(size=32))
+        write_onnx(model, tmp_path / "source.onnx")
+        description = run.describe_graph(model, "onnx", "0" * 64)
+        run.install(tmp_path / "source.onnx", tmp_path / "float32", description, model.reference)
+        graph = Exported.load(tmp_path / "float32")
+        quantise(tmp_path / "source.onnx", tmp_path / "int8.onnx", graph, list(exported.discs)[:4])
+        nodes = onnx.load(tmp_path / "int8.onnx").graph.node
+        made_by = {name: node.op_type for node in nodes for name in node.output}
+        takes = [made_by.get(node.input[1]) for node in nodes if node.op_type == "Conv"]
+        assert takes == [
+            None,
+            None,
+            *["DequantizeLinear"] * (len(takes) - 3),
+            None,
+        ]  # first, first depthwise, class map
 
     def test_int8_that_ruins_the_map_is_refused(self, exported: Exports, tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "black.png"), np.zeros((80, 80), dtype=np.uint8))  # ranges of nothing
