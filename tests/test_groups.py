@@ -76,6 +76,16 @@ def test_patients_that_share_a_file_are_merged_with_a_note(data: Dataset) -> Non
     assert "2 patient ids that share an identical file were merged (MR048294 with 110)." in groups.notes
 
 
+def test_pictures_of_one_grey_merge_nobody(data: Dataset) -> None:
+    """As the end slices of many series are."""
+    for record, level in zip(data, (0, 0, 90, 90), strict=True):
+        record.path.write_bytes(cv2.imencode(".png", np.full((64, 64), level, np.uint8))[1].tobytes())
+    assert identical_files(data) == ()
+    assert group_slices(data, "patient").of == {"a": "MR048294", "b": "MR048294", "c": "110", "d": "111"}
+    groups = group_slices(data, "cluster")
+    assert len(set(groups.of.values())) == 3  # the repeat exam's two are one person
+
+
 def test_two_pairs_of_merged_patients_are_four_ids(tmp_path: Path) -> None:
     data = listed(tmp_path, [(f"{i}", "glioma", f"p{i}") for i in range(5)])
     for record, content in zip(data, (b"one", b"one", b"two", b"two", b"three"), strict=True):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+import numpy as np
+
 from gyrus.artifacts import sha256
 from gyrus.datasets.listing import count
 from gyrus.errors import InputError
@@ -153,20 +155,30 @@ def identical_files(dataset: Dataset) -> tuple[tuple[str, ...], ...]:
 
     Files of different sizes are not read.
 
-    Slices that are cut from one volume share its file and are no copies of each other.
+    Slices that are cut from one volume share its file and are no copies of each other. Pictures of one grey, as many
+    series end in, are no copies either.
 
     Raises:
         InputError: a file is not there.
     """
-    sizes: dict[int, dict[Path, list[str]]] = defaultdict(lambda: defaultdict(list))
+    sizes: dict[int, dict[Path, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in dataset:
         if record.path.is_file():
-            sizes[record.path.stat().st_size][record.path].append(record.id)
-    same: dict[Hashable, list[str]] = defaultdict(list)
+            sizes[record.path.stat().st_size][record.path].append(record)
+    same: dict[Hashable, list[Record]] = defaultdict(list)
     for size, paths in sizes.items():
-        for path, ids in paths.items() if len(paths) > 1 else ():
-            same[size, sha256(path)] += ids
-    return tuple(tuple(sorted(ids)) for ids in same.values() if len(ids) > 1)
+        for path, records in paths.items() if len(paths) > 1 else ():
+            same[size, sha256(path)] += records
+    alike = (records for records in same.values() if len(records) > 1 and not _blank(records[0]))
+    return tuple(tuple(sorted(r.id for r in records)) for records in alike)
+
+
+def _blank(record: Record) -> bool:
+    """Whether a picture can be read and is of one grey; a slice of a volume says nothing of the volume's others."""
+    try:
+        return record.at is None and not np.ptp(record.read().pixels)
+    except InputError:
+        return False
 
 
 def _by_cluster(dataset: Dataset, progress: Progress | None) -> Groups:

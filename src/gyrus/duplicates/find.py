@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from gyrus.records import Record
 _TOGETHER = 16  # items that a thread works through before it takes others
 _AHEAD = 16  # times as many are handed to the threads before their results are taken
 _HELD = 2e-4  # seconds for which a thread may keep the interpreter from another
+_ONE_SEARCH = threading.Lock()
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -40,6 +42,7 @@ class _Seen:
     look: bytes  # equal pixels have equal looks, and so may others
     pixels: int
     sketch: Sketch
+    blank: bool  # of one grey
 
 
 def find_copies(records: Sequence[Record], *, progress: Progress | None = None) -> Copies:
@@ -83,7 +86,7 @@ def _find(records: Sequence[Record], progress: Progress | None) -> Copies:
             seen[group[0]] = result
         else:
             unreadable |= {i: str(_look(records[i])) for i in group}
-    pairs = [_identical(g[0], i, "file") for g in groups if g[0] in seen for i in g[1:]]
+    pairs = [_identical(g[0], i, "file") for g in groups if g[0] in seen and not seen[g[0]].blank for i in g[1:]]
     same = _same_pixels(records, seen)
     pairs += [_identical(g[0], i, "pixels") for g in same for i in g[1:]]
     pixels = {i: seen[g[0]].pixels for g in groups if g[0] in seen for i in g}
@@ -98,16 +101,18 @@ def _undivided() -> Iterator[None]:
     """Keep OpenCV from dealing out each small picture among threads of its own: there is one for each slice already.
 
     Between its many short calls a thread needs the interpreter for moments, for which it is not to wait as long as is
-    usual. Both are set for the whole process, so what else runs meanwhile has one thread of OpenCV as well.
+    usual. Both are set for the whole process, so what else runs meanwhile has one thread of OpenCV as well, and a
+    second search waits for the first, lest it take those settings for the ones to go back to.
     """
-    before = cv2.getNumThreads(), sys.getswitchinterval()
-    cv2.setNumThreads(1)
-    sys.setswitchinterval(_HELD)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before[0])
-        sys.setswitchinterval(before[1])
+    with _ONE_SEARCH:
+        before = cv2.getNumThreads(), sys.getswitchinterval()
+        cv2.setNumThreads(1)
+        sys.setswitchinterval(_HELD)
+        try:
+            yield
+        finally:
+            cv2.setNumThreads(before[0])
+            sys.setswitchinterval(before[1])
 
 
 def _identical(first: int, second: int, kind: Kind) -> Pair:
@@ -185,18 +190,21 @@ def _look(record: Record) -> _Seen | InputError:
         return error
     made = sketch(pixels)
     look = hashlib.sha256(repr(pixels.shape).encode() + made.thumb.tobytes()).digest()
-    return _Seen(look, pixels.size, made)
+    return _Seen(look, pixels.size, made, blank=bool(pixels.min() == pixels.max()))
 
 
 def _same_pixels(records: Sequence[Record], seen: Mapping[int, _Seen]) -> list[list[int]]:
-    """Return the decoded records grouped by their pixels and shape, in the order of the first of each group."""
+    """Return the decoded records grouped by their pixels and shape, in the order of the first of each group.
+
+    One that shows nothing, as the end slices of many volumes, is no copy of another, and a group of its own.
+    """
     alike: dict[bytes, list[int]] = defaultdict(list)
     for i, one in seen.items():
         alike[one.look].append(i)
-    groups: dict[bytes, list[int]] = defaultdict(list)
+    groups: dict[Hashable, list[int]] = defaultdict(list)
     for i, one in seen.items():
-        alone = len(alike[one.look]) == 1
-        groups[one.look if alone else hashlib.sha256(records[i].read().pixels.data).digest()].append(i)
+        alone = one.blank or len(alike[one.look]) == 1
+        groups[i if alone else (one.look, hashlib.sha256(records[i].read().pixels.data).digest())].append(i)
     return list(groups.values())
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 THUMB = 128
 """The longer edge of a thumbnail in pixels. Coarse enough for a JPEG of quality 30 at half size to look like its
-source, fine enough for slices 0.7 mm apart to differ."""
+source, fine enough for most slices 1 mm apart to differ."""
 FEATURES = 32
 """Features kept per slice, those of the highest contrast."""
 BLACK, WHITE = 0.5, 99.5
