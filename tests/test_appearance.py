@@ -50,6 +50,22 @@ def test_quality_5_is_found_and_quality_75_is_not(head: NDArray[np.uint8]) -> No
     assert "blocky" not in kinds(head)
 
 
+@pytest.mark.parametrize("times", [2, 4])
+def test_a_picture_enlarged_pixel_by_pixel_is_no_coarse_jpeg(head: NDArray[np.uint8], times: int) -> None:
+    large = np.kron(head, np.ones((times, times), np.uint8))
+    assert blocks(large) < 1.5
+    assert "blocky" not in kinds(large)
+    assert "blocky" in kinds(as_jpeg(large, 5))
+
+
+def test_eight_bits_that_the_file_rescales_are_judged_by_their_own_range(head: NDArray[np.uint8]) -> None:
+    for slope in (1 / 255, 0.01, 40.5):
+        image = Image(head.astype(np.float32) * np.float32(slope), meta={"bits": 8})
+        assert not [f for f in find_faults(measure(image)) if f.kind == "blank"]
+    dim = Image(np.float32(100) + head.astype(np.float32) // 64, meta={"bits": 8})
+    assert [f.kind for f in find_faults(measure(dim))][:1] == ["blank"]
+
+
 @pytest.mark.parametrize("shape", [(64, 64), (16, 200)])
 def test_one_grey_and_small_pictures_have_no_blocks(shape: tuple[int, int]) -> None:
     assert blocks(np.full(shape, 7)) == 1

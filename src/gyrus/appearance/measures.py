@@ -119,7 +119,8 @@ def _shrunk(pixels: Grey) -> Grey:
 
 
 def _span(image: Image, span: float) -> float:
-    if image.meta.get("bits", 16) <= 8:
+    colour = image.meta.get("channels", 1) > 1
+    if image.meta.get("bits", 16) <= 8 and (colour or not (image.pixels % 1).any()):  # else the file rescales its bits
         return span / 255
     # Not the greatest value: one hot pixel among 16 bits would make any slice next to one grey.
     full = float(np.percentile(np.abs(image.pixels), 99.9, method="lower"))
@@ -206,8 +207,12 @@ def _blocks(pixels: Grey) -> float:
 
 
 def _steepest(steps: NDArray[np.floating]) -> float:
-    """Return the greatest ratio, over the eight places where a grid can start, of every eighth step to the others."""
+    """Return the greatest ratio, over the eight places where a grid can start, of every eighth step to the others.
+
+    What is steep at every second or fourth place as well is no grid of eight but a picture enlarged pixel by pixel.
+    """
     sums = np.array([steps[start::_BLOCK].sum() for start in range(_BLOCK)])
     counts = np.array([len(steps[start::_BLOCK]) for start in range(_BLOCK)])
     others = (steps.sum() - sums) / (len(steps) - counts)
-    return float((sums / counts / np.maximum(others, 1e-9 * steps.max())).max())
+    finer = np.roll(sums / counts, _BLOCK // 2)
+    return float((sums / counts / np.maximum(np.maximum(others, finer), 1e-9 * steps.max())).max())
