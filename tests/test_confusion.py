@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, precision_recall_fscore_support
 
 from gyrus.confusion import confusion_matrix, rates
+from gyrus.intervals import Bootstrap
 
 
 def test_rows_are_true_and_columns_predicted() -> None:
@@ -36,6 +37,25 @@ def test_classes_that_do_not_occur_or_are_never_called() -> None:
     assert got["balanced_accuracy"] == pytest.approx(1 / 3)
     assert got["macro_precision"] == pytest.approx(2 / 15)
     assert got["macro_f1"] == pytest.approx(1 / 4)
+
+
+def test_means_over_expected_classes_are_of_all_of_them_or_none() -> None:
+    stack = np.array([[[3, 1], [1, 1]], [[3, 1], [0, 0]]])
+    got = rates(stack, np.array([True, True]))
+    assert got["balanced_accuracy"] == pytest.approx([0.625, np.nan], nan_ok=True)
+    assert np.isnan([got[name][1] for name in ("macro_precision", "macro_recall", "macro_f1")]).all()
+    assert got["accuracy"] == pytest.approx([4 / 6, 3 / 4])
+    assert rates(stack, np.array([True, False]))["balanced_accuracy"] == pytest.approx([0.625, 0.75])
+
+
+def test_a_mean_over_classes_has_no_interval_where_one_patient_has_a_class() -> None:
+    truth = np.array([0] * 20 + [1] * 20 + [2])
+    cells = np.zeros((41, 3, 3), dtype=np.int64)
+    cells[np.arange(41), truth, np.where(truth == 2, 0, truth)] = 1
+    boot = Bootstrap([str(i) for i in range(41)])
+    found = boot.statistic(cells, lambda m: rates(m, np.ones(3, dtype=bool))["balanced_accuracy"])
+    assert found.value == pytest.approx(2 / 3)
+    assert np.isnan([found.low, found.high]).all()
 
 
 def test_no_slice_at_all() -> None:

@@ -17,8 +17,13 @@ def confusion_matrix(true: NDArray[np.int64], predicted: NDArray[np.int64], clas
     return np.bincount(true * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
-def rates(confusion: NDArray[np.number]) -> dict[str, NDArray[np.float64]]:
+def rates(confusion: NDArray[np.number], expected: NDArray[np.bool_] | None = None) -> dict[str, NDArray[np.float64]]:
     """Return the usual figures of one (C, C) confusion matrix, or of a (..., C, C) stack (bootstrap replicates).
+
+    Args:
+        confusion: rows are true classes, columns predicted ones.
+        expected: (C,) the classes that means over classes are about, of replicates those of the whole. Where one of
+            them does not occur, these means are NaN: without it they would be of something else.
 
     Returns:
         accuracy, balanced_accuracy, macro_precision, macro_recall, macro_f1 of shape (...), and precision, recall, f1
@@ -33,12 +38,11 @@ def rates(confusion: NDArray[np.number]) -> dict[str, NDArray[np.float64]]:
     precision = np.where(called > 0, _ratio(hits, called), np.where(occurs > 0, 0.0, np.nan))
     f1 = _ratio(2 * hits, occurs + called)
     f1 = np.where(occurs > 0, f1, np.nan)
+    lacking = np.zeros(counts.shape[:-2], dtype=bool) if expected is None else (occurs[..., expected] == 0).any(axis=-1)
+    found = {"balanced_accuracy": recall, "macro_precision": precision, "macro_recall": recall, "macro_f1": f1}
     return {
         "accuracy": _ratio(hits.sum(axis=-1), counts.sum(axis=(-2, -1))),
-        "balanced_accuracy": _mean(recall),
-        "macro_precision": _mean(precision),
-        "macro_recall": _mean(recall),
-        "macro_f1": _mean(f1),
+        **{name: np.where(lacking, np.nan, _mean(values)) for name, values in found.items()},
         "precision": precision,
         "recall": recall,
         "f1": f1,

@@ -111,6 +111,7 @@ def _scores(
     n, c = probabilities.shape
     cells = np.zeros((n, c, c), dtype=np.int64)
     cells[np.arange(n), truth, probabilities.argmax(axis=1)] = 1
+    occurring = cells.sum(axis=(0, 2)) > 0
     weights = bootstrap.weights[:, bootstrap.index]
     per_class: dict[str, dict[str, Interval]] = {}
     roc: dict[str, dict[str, list[float]]] = {}
@@ -126,7 +127,7 @@ def _scores(
     return {
         "n": n,
         "groups": bootstrap.groups,
-        **{f: bootstrap.statistic(cells, lambda m, f=f: rates(m)[f]) for f in SUMMARY},  # type: ignore[misc]
+        **{f: bootstrap.statistic(cells, lambda m, f=f: rates(m, occurring)[f]) for f in SUMMARY},  # type: ignore[misc]
         "per_class": per_class,
         "confusion": cells.sum(axis=0).tolist(),
         "roc": roc,

@@ -56,5 +56,7 @@ def score_floor(
     c = len(classes)
     cells = np.zeros((len(truth), c, c), dtype=np.int64)
     cells[np.arange(len(truth)), truth, predicted] = 1
-    figures = {f: bootstrap.statistic(cells, lambda m, f=f: rates(m)[f]) for f in ("accuracy", "balanced_accuracy")}  # type: ignore[misc]
+    occurring = cells.sum(axis=(0, 2)) > 0
+    named = ("accuracy", "balanced_accuracy")
+    figures = {f: bootstrap.statistic(cells, lambda m, f=f: rates(m, occurring)[f]) for f in named}  # type: ignore[misc]
     return {"name": name, **figures}

@@ -102,15 +102,16 @@ def judge(
         rows: N indices, the place of each slice among the records given by the caller.
     """
     cells = _cells(labels, scores)
-    balanced = bootstrap.statistic(cells, lambda m: rates(m)["balanced_accuracy"])
+    occurring = cells.sum(axis=(0, 2)) > 0
+    balanced = bootstrap.statistic(cells, lambda m: rates(m, occurring)["balanced_accuracy"])
     per_class = {name: _figures(bootstrap, cells, c) for c, name in enumerate(classes)}
     chance = 1 / len(classes)
     beats = bool(balanced.low > chance + MARGIN)
     record_wise = gap = None
     if torn is not None:
         both = np.stack([_cells(labels, torn), cells], axis=1)
-        record_wise = bootstrap.statistic(both[:, 0], lambda m: rates(m)["balanced_accuracy"])
-        gap = bootstrap.statistic(both, lambda m: -np.diff(rates(m)["balanced_accuracy"], axis=-1)[..., 0])
+        record_wise = bootstrap.statistic(both[:, 0], lambda m: rates(m, occurring)["balanced_accuracy"])
+        gap = bootstrap.statistic(both, lambda m: -np.diff(rates(m, occurring)["balanced_accuracy"])[..., 0])
     order = sorted(range(len(classes)), key=lambda c: -per_class[classes[c]].balanced.value)
     best = classes[order[0]]
     words = _sentence(probe, balanced, chance, beats, (best, per_class[best]), len(classes), (record_wise, gap))
@@ -155,7 +156,7 @@ def _figures(bootstrap: Bootstrap, cells: NDArray[np.int64], c: int) -> ClassFig
     return ClassFigures(
         recall=bootstrap.statistic(two, lambda m: rates(m)["recall"][..., 0]),
         accuracy=bootstrap.statistic(two, lambda m: rates(m)["accuracy"]),
-        balanced=bootstrap.statistic(two, lambda m: rates(m)["balanced_accuracy"]),
+        balanced=bootstrap.statistic(two, lambda m: rates(m, two.sum(axis=(0, 2)) > 0)["balanced_accuracy"]),
     )
 
 

@@ -42,7 +42,8 @@ def score(outcome: Outcome) -> Values:
     cells = np.zeros((len(outcome.ids), c, c), dtype=np.int64)
     cells[np.arange(len(outcome.ids)), outcome.truth, outcome.logits.argmax(axis=1)] = 1
     boot = Bootstrap(outcome.groups)
-    found = {name: boot.statistic(cells, lambda m, name=name: rates(m)[name]) for name in SUMMARY}  # type: ignore[misc]
+    occurring = cells.sum(axis=(0, 2)) > 0
+    found = {name: boot.statistic(cells, lambda m, name=name: rates(m, occurring)[name]) for name in SUMMARY}  # type: ignore[misc]
     for k, label in enumerate(outcome.classes):
         for name in ("precision", "recall", "f1"):
             value = boot.statistic(cells, lambda m, name=name, k=k: rates(m)[name][..., k])  # type: ignore[misc]
