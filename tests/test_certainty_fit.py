@@ -129,10 +129,25 @@ class TestKnownSequences:
     def test_those_that_every_tumour_was_seen_on(self, held: Held) -> None:
         mixed = replace(held, sequences=looked((19, 1, 0.9), (1, 2, 0.9), (18, 1, 0.9), (2, 3, 0.9)))
         assert known_sequences(mixed, CLASSES) == ("T1-CE",)
-        both = replace(held, sequences=looked((19, 1, 0.9), (1, 2, 0.3), (15, 1, 0.9), (5, 2, 0.9)))
+        both = replace(held, sequences=looked((19, 1, 0.9), (1, 2, 0.6), (15, 1, 0.9), (5, 2, 0.9)))
         assert known_sequences(both, CLASSES) == ("T1-CE", "T2")
         apart = replace(held, sequences=looked((20, 1, 0.9), (20, 2, 0.9)))
         assert known_sequences(apart, CLASSES) == ()
+
+    def test_a_slice_of_no_sequence_that_can_be_told_counts_for_none(self, held: Held) -> None:
+        other = replace(held, sequences=looked((40, 1, 0.4)))
+        assert known_sequences(other, CLASSES) == ()
+        some = replace(held, sequences=looked((15, 1, 0.9), (5, 2, 0.4), (15, 1, 0.9), (5, 2, 0.4)))
+        assert known_sequences(some, CLASSES) == ("T1-CE",)
+
+    def test_every_person_counts_once(self, held: Held) -> None:
+        """Of either class the twentieth of the twenty-one persons has twenty slices on T2."""
+        rows = np.r_[np.arange(20), np.full(20, 19), np.arange(20, 40), np.full(20, 39)]
+        sequences = np.tile(looked((20, 1, 0.9), (20, 2, 0.9)), (2, 1))
+        persons = np.asarray(held.persons)[rows]
+        persons[20:40], persons[60:] = "one", "another"
+        many = replace(held, truth=held.truth[rows], persons=tuple(persons), sequences=sequences)
+        assert known_sequences(many, CLASSES) == ("T1-CE",)
 
     def test_what_healthy_heads_were_shown_on_says_nothing(self, held: Held) -> None:
         one = replace(held, sequences=looked((20, 1, 0.9), (20, 2, 0.9)))

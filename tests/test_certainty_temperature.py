@@ -48,8 +48,16 @@ class TestTemperature:
 
     def test_ends(self) -> None:
         logits = np.array([[0.0, 1.0], [1.0, 0.0]])
-        assert fit_temperature(logits, np.array([1, 0])) == pytest.approx(COLDEST, rel=1e-3)
+        undecided = np.r_[logits, [[1.0, 1.0]]]
+        assert COLDEST <= fit_temperature(undecided, np.array([1, 0, 1])) < 0.05
         assert fit_temperature(logits, np.array([0, 1])) == pytest.approx(HOTTEST, rel=1e-3)
+
+    def test_without_one_wrong_answer_nothing_is_made_surer(self) -> None:
+        rng = np.random.default_rng(2)
+        truth = rng.integers(0, 3, 40)
+        logits = rng.standard_normal((40, 3))
+        logits[np.arange(40), truth] = logits.max(axis=1) + 0.1
+        assert fit_temperature(logits, truth) == 1
 
     def test_refuses(self) -> None:
         none = np.zeros(0, dtype=int)

@@ -127,8 +127,9 @@ def fit_calibration(
 def known_sequences(held: Held, classes: Sequence[str]) -> tuple[str, ...]:
     """Return the sequences that tumours are known on: those that a twentieth of the slices of each tumour looks like.
 
-    What healthy heads were shown on does not count: in public collections that is often another sequence, on which a
-    tumour was never shown.
+    Every person counts once, and a slice that most likely is of no sequence that can be told counts for none. What
+    healthy heads were shown on does not count: in public collections that is often another sequence, on which a tumour
+    was never shown.
 
     Args:
         held: slices of persons that the model did not learn from.
@@ -137,12 +138,14 @@ def known_sequences(held: Held, classes: Sequence[str]) -> tuple[str, ...]:
     Returns:
         Names of :data:`gyrus.words.SEQUENCES`; none where no slice has a tumour.
     """
-    likely = held.sequences.argmax(axis=1)
-    truth = [held.truth == i for i, name in enumerate(classes) if name != HEALTHY]
-    of_each = [likely[rows] for rows in truth if rows.any()]
-    return tuple(
-        name for s, name in enumerate(SEQUENCES) if of_each and all((seen == s).mean() >= KNOWN for seen in of_each)
-    )
+    other = 1 - held.sequences.sum(axis=1, keepdims=True)
+    likely, persons = np.hstack([held.sequences, other]).argmax(axis=1), np.asarray(held.persons)
+    shares = [
+        np.bincount(likely[rows], person_weights(persons[rows]), len(SEQUENCES)) / len(set(persons[rows]))
+        for rows in (held.truth == i for i, name in enumerate(classes) if name != HEALTHY)
+        if rows.any()
+    ]
+    return tuple(name for s, name in enumerate(SEQUENCES) if shares and all(share[s] >= KNOWN for share in shares))
 
 
 def check_shares(coverage: float, false_refusals: float) -> None:

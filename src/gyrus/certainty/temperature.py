@@ -25,9 +25,9 @@ def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.integer]) ->
         truth: (N,) class indices.
 
     Returns:
-        T in [:data:`COLDEST`, :data:`HOTTEST`]: above 1 where the model is too sure. It falls towards the lower
-        end where every answer is right, since no certainty is then too much, and rises to the upper where answers are
-        no better than chance.
+        T in [:data:`COLDEST`, :data:`HOTTEST`]: above 1 where the model is too sure, and at the upper end where answers
+        are no better than chance. 1 where every answer is right: then no certainty is too much for these slices, and
+        the best T would make the model sure of every later mistake.
 
     Raises:
         InputError: there is no slice, logits are not finite, or no slice's logits differ from class to class.
@@ -41,6 +41,8 @@ def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.integer]) ->
         raise InputError("a temperature cannot be fitted: the model's logits are not finite; train it again")
     if not np.ptp(values, axis=1).any():
         raise InputError("a temperature cannot be fitted: the model's logits are the same for every class; train it")
+    if (values.argmax(axis=1) == truth).all():
+        return 1.0
 
     margins = values - np.take_along_axis(values, np.asarray(truth)[:, None], axis=1)
 
