@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,8 +204,9 @@ def test_the_inverse_warp_inverts() -> None:
 
 def test_same_arguments_give_the_same_bytes_and_a_patient_does_not_depend_on_the_others(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()  # an empty folder is as good as none
+    numbers: Any = {"patients": np.int64(8), "seed": np.int64(5)}  # as a loop over an array has them
     a = _bytes(make_phantom(tmp_path / "a", patients=8, seed=5, slices_per_plane=1, size=64))
-    b = _bytes(make_phantom(tmp_path / "b", patients=8, seed=5, slices_per_plane=1, size=64))
+    b = _bytes(make_phantom(tmp_path / "b", slices_per_plane=1, size=64, **numbers))
     assert a == b
     more = _bytes(make_phantom(tmp_path / "more", patients=10, seed=5, slices_per_plane=1, size=64))
     assert {k: v for k, v in a.items() if k.endswith(".png")}.items() <= more.items()

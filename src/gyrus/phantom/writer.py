@@ -81,6 +81,7 @@ def make_phantom(
         InputError: an argument is out of range, or ``out`` is a file or holds something. Nothing is written then.
     """
     out = Path(out)
+    patients, seed, slices_per_plane, size = (int(n) for n in (patients, seed, slices_per_plane, size))
     _check(out, patients, seed, slices_per_plane, size)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
