@@ -120,11 +120,15 @@ def _shrunk(pixels: Grey) -> Grey:
 
 def _span(image: Image, span: float) -> float:
     colour = image.meta.get("channels", 1) > 1
-    if image.meta.get("bits", 16) <= 8 and (colour or not (image.pixels % 1).any()):  # else the file rescales its bits
+    if image.meta.get("bits", 16) <= 8 and (colour or _whole(image.pixels)):  # else the file rescales its bits
         return span / 255
     # Not the greatest value: one hot pixel among 16 bits would make any slice next to one grey.
     full = float(np.percentile(np.abs(image.pixels), 99.9, method="lower"))
     return span / full if full else 0.0
+
+
+def _whole(pixels: Grey) -> bool:
+    return np.array_equal(pixels, np.rint(pixels))
 
 
 def _structure(small: Grey) -> float:
