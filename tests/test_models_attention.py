@@ -187,6 +187,7 @@ class TestTraining:
             fit(discs, split, self.config(attention_from=a, choose="last"), tmp_path / f"{a}") for a in (None, 3, 9)
         )
         assert [bool(m.attends) for m in (never, third, late)] == [False, True, False]
+        assert [m.spec.training["attention_from"] for m in (never, third, late)] == [None, 3, None]
         rows = [self.losses(tmp_path / name) for name in ("None", "3", "9")]
         assert rows[0] == rows[2]
         assert rows[0][:2] == rows[1][:2]

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import random
+import resource
 import shutil
 import signal
 import tempfile
@@ -17,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from discs import STILL, small_config, write_discs
 
-from gyrus.artifacts import sha256
+from gyrus import training
+from gyrus.artifacts import read_manifest, sha256
 from gyrus.batches import Batches
-from gyrus.epochs import EpochTable
+from gyrus.epochs import EpochTable, WholeFiles
 from gyrus.errors import GyrusError, InputError
 from gyrus.inference import predict
 from gyrus.loading import load_slices
@@ -275,6 +277,40 @@ def test_bfloat16_on_request(few: Dataset, tmp_path: Path) -> None:
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     losses = [float(row["train_loss"]) for row in rows_of(tmp_path / "run")]
     assert all(0 < loss < 5 for loss in losses)
+
+
+def test_a_run_killed_before_it_is_listed_is_finished_without_training_again(
+    few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, called = holdout(few, (0.5, 0.25, 0.25)), list[str]()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "write_manifest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(few, split, small_config(), tmp_path / "run")
+    first = load_model(tmp_path / "run").state_dict()
+    model = fit(
+        few, split, small_config(), tmp_path / "run", resume=True, progress=lambda what, *_: called.append(what)
+    )
+    assert not [what for what in called if what.startswith("epoch")]
+    assert all(torch.equal(value, first[k]) for k, value in model.state_dict().items())
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not [name for name in read_manifest(tmp_path / "run")["outputs"] if "checkpoints" in name]
+
+
+def test_a_full_disk_is_told_as_one_and_leaves_no_half(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))  # no file may grow beyond, as on a disk with no room
+    try:
+        with pytest.raises(OSError, match="is the disk full") as said:
+            WholeFiles().save_checkpoint({"weights": torch.zeros(100_000)}, tmp_path / "last.ckpt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert said.value.filename == str(tmp_path / "last.ckpt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unfinished_run_is_continued_only_on_request(unfinished: Path, few: Dataset) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from discs import write_discs
 
 from gyrus.artifacts import read_json
 from gyrus.calibrate import calibrate_run
 from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
 from gyrus.models import load_model
-from gyrus.splits import Split, split_dataset
+from gyrus.splits import Split, holdout, split_dataset
 from gyrus.stages import train_folds, train_run
 from gyrus.training import fit, make_config
 
@@ -65,6 +67,23 @@ def test_a_run_that_has_seen_who_is_held_back_is_refused(crossed: Path, tiny_pha
     assert not (tmp_path / "run").exists()
 
 
+def test_what_a_model_came_from_must_not_have_seen_it_either(crossed: Path, tiny_phantom: Path, tmp_path: Path) -> None:
+    """A step over other data hides the split, not that these data took part."""
+    first = crossed / "first" / "cv" / "fold-1"
+    classes = load_model(first).classes
+    discs = write_discs(tmp_path / "discs", patients=8, slices=1, side=32)
+    others = replace(discs, records=tuple(replace(r, label=classes[i % 4]) for i, r in enumerate(discs)))
+    fit(others, holdout(others, (1, 0, 0)), make_config(**STILL, pretrained=str(first)), tmp_path / "between")
+    dataset, folds = open_dataset(tiny_phantom), crossed / "folds"
+    config = make_config(**STILL, pretrained=str(tmp_path / "between"))
+    with pytest.raises(
+        InputError, match=r"goes back to a model that learned from this data by another split \(.*fold 1"
+    ):
+        fit(dataset, Split.load(folds / "fold-2.json"), config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    fit(dataset, Split.load(folds / "fold-1.json"), config, tmp_path / "run")
+
+
 def test_a_model_of_another_form_is_refused(crossed: Path, tiny_phantom: Path, tmp_path: Path) -> None:
     dataset, split = open_dataset(tiny_phantom), Split.load(crossed / "folds" / "fold-1.json")
     run = crossed / "first" / "cv" / "fold-1"
@@ -80,6 +99,9 @@ def test_a_bare_model_says_what_it_learned_from(crossed: Path, tiny_phantom: Pat
     bare = tmp_path / "bare"
     shutil.copytree(crossed / "first" / "cv" / "fold-1" / "model", bare)
     dataset, split = open_dataset(tiny_phantom), Split.load(crossed / "folds" / "fold-2.json")
+    with pytest.raises(InputError, match="learned from this data by another split"):
+        fit(dataset, split, make_config(**STILL, pretrained=str(bare)), tmp_path / "run")
+    split = Split.load(crossed / "folds" / "fold-1.json")
     fit(dataset, split, make_config(**STILL, pretrained=str(bare)), tmp_path / "run")
     said = read_json(tmp_path / "run" / "model" / "model.json", "a model")["training"]["before"]
     assert said["split"] == load_model(bare).spec.training["split"]

@@ -126,8 +126,9 @@ def _ground(out: Path) -> Path:
 
 
 def write_manifest(
-    folder: Path, stage: str, *, started: float, arguments: Mapping[str, Any], facts: Mapping[str, Any]
-) -> None:
+    folder: Path, stage: str, *, started: float, arguments: Mapping[str, Any], facts: Mapping[str, Any],
+    without: str | None = None,
+) -> None:  # fmt: skip
     """Write ``run.json``, the proof that a stage finished: what ran, on what, with what, and what came out.
 
     Args:
@@ -136,8 +137,10 @@ def write_manifest(
         started: ``time.time()`` at the start.
         arguments: as the user gave them.
         facts: anything else worth keeping (seed, data fingerprint, split).
+        without: a folder in it that is removed next, and is not listed.
     """
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
+    left_out = {folder / MANIFEST, *((folder / without).rglob("*") if without else ())}
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p not in left_out)
     write_json(
         folder / MANIFEST,
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import math
 import time
 from pathlib import Path
@@ -18,6 +19,8 @@ from torch import Tensor
 from gyrus.confusion import confusion_matrix, rates
 from gyrus.errors import GyrusError
 
+CHECKPOINTS = "checkpoints"
+"""The folder of an unfinished run in which these lie."""
 BEST, LAST = "best.ckpt", "last.ckpt"
 Choice = Literal["loss", "accuracy", "last"]
 
@@ -129,7 +132,11 @@ class WholeFiles(TorchCheckpointIO):
     ) -> None:
         """Write ``checkpoint`` to ``path``; there are no storage options."""
         aside = Path(f"{path}.partial")
-        torch.save(checkpoint, aside)
+        try:
+            torch.save(checkpoint, aside)
+        except (OSError, RuntimeError) as error:  # what its writer makes of a full disk
+            aside.unlink(missing_ok=True)
+            raise OSError(errno.ENOSPC, "it cannot be written; is the disk full?", str(path)) from error
         aside.replace(path)
 
 

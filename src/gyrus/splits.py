@@ -162,6 +162,29 @@ class Split:
                 if not self.leaks and home.setdefault(group, part) != part:
                     raise InputError(f"{self.grouping} {group!r} is in both {home[group]} and {part}: the split leaks")
 
+    def refuse_learned(self, before: Split, name: str) -> None:
+        """Refuse a model trained by another split of the same data, if it learned from what this one holds back.
+
+        Args:
+            before: the split it was trained by, of any data.
+            name: of the model, for the message.
+
+        Raises:
+            InputError: it learned from a group that is in val or test here, or was chosen on one in test.
+        """
+        if before.fingerprint != self.fingerprint:
+            return
+
+        def groups(*parts: Sequence[str]) -> set[str]:
+            return {self.groups[i] for part in parts for i in part}
+
+        leaked = groups(before.train) & groups(self.val, self.test) | groups(before.val) & groups(self.test)
+        if leaked:
+            raise InputError(
+                f"{name} has learned from {min(leaked)!r}, which this split holds back, and {len(leaked) - 1} more: "
+                "take a run of the same split"
+            )
+
     def _refuse_identical(self, dataset: Dataset) -> None:
         home = {record: part for part in PARTS for record in self.part(part)}
         for ids in identical_files(dataset):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,17 @@ def teacher_facts(teacher: Classifier) -> dict[str, Any]:
     """Return what a trained model tells of the one that guided it."""
     form = ("architecture", "pooling", "fuse", "output_stride", "truncate")
     return {**{name: getattr(teacher.spec, name) for name in form}, **teacher.spec.training}
+
+
+def all_trainings(training: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what a model's description says of its training, and of those of the models it came from.
+
+    Args:
+        training: of its description; ``before`` holds that of the model it began from, ``teacher`` of the one that
+            guided it.
+    """
+    further = [inner for key in ("before", "teacher") if isinstance(inner := training.get(key), Mapping)]
+    return [training, *(one for inner in further for one in all_trainings(inner))]
 
 
 def guiding_outlines(

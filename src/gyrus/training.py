@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from gyrus.augment import apply, draw, keep_shown, move
 from gyrus.batches import Batches, indices_of, stream
 from gyrus.depthwise import SwiftDepthwise
 from gyrus.devices import has_fast_bf16, pick_device
-from gyrus.epochs import BEST, LAST, Checkpoints, EpochTable, WholeFiles
+from gyrus.epochs import BEST, CHECKPOINTS, LAST, Checkpoints, EpochTable, WholeFiles
 from gyrus.errors import InputError
 from gyrus.features import embed_records
 from gyrus.guides import at_grid, mask_loss, true_maps
@@ -31,7 +31,7 @@ from gyrus.paths import PathLike, maybe_path
 from gyrus.records import Dataset, Record
 from gyrus.splits import Split
 from gyrus.synthetic import synthetic_facts, synthetic_slices
-from gyrus.teaching import find_teacher, guiding_outlines, teacher_facts
+from gyrus.teaching import all_trainings, find_teacher, guiding_outlines, teacher_facts
 from gyrus.trainconfig import TrainConfig, make_config
 from gyrus.words import HEALTHY
 
@@ -85,11 +85,11 @@ def fit(
         raise InputError(f"the train part lacks {HEALTHY}, the class of a slice without its tumour: leave --erase out")
     begun = config.begun
     teacher = find_teacher(config, classes)
-    for learned in (begun, config.teacher):
-        if learned is not None:
-            _require_unseen(learned, split)
     made = synthetic_slices(Path(config.synthetic), classes, dataset) if config.synthetic else None
     model = _make_model(config, classes, begun)
+    for place, learned in ((begun, model), (config.teacher, teacher)):
+        if place is not None and learned is not None:
+            _require_unseen(place, learned.spec.training, split)
 
     def part(records: Sequence[Record], name: str) -> Batches:
         inputs: np.ndarray[Any, Any]
@@ -125,6 +125,7 @@ def fit(
                 "record_wise": split.leaks,
                 "epoch": chosen["epoch"],
                 **config.model_dump(include=TOLD),
+                **({"attention_from": None} if isinstance(model, CamAttention) and not model.attends else {}),
                 "guide": "model" if teacher else config.guide,
                 **({"synthetic": synthetic_facts(made)} if made else {}),
                 **({"teacher": teacher_facts(teacher)} if teacher else {}),
@@ -135,10 +136,9 @@ def fit(
     )
     shutil.rmtree(out / "model", ignore_errors=True)  # left by a run killed while saving
     save_model(model, out / "model")
-    (out / "checkpoints" / LAST).unlink()  # first, so that a run killed in the next line does not resume from a half
-    shutil.rmtree(out / "checkpoints")
     facts = {"seed": config.seed, "data": _data_facts(dataset), "split": split.statement, "record_wise": split.leaks}
-    write_manifest(out, "train", started=started, arguments=config.model_dump(), facts=facts)
+    write_manifest(out, "train", started=started, arguments=config.model_dump(), facts=facts, without=CHECKPOINTS)
+    shutil.rmtree(out / CHECKPOINTS)  # last: a run killed before it is finished resumes from them
     return model.eval()
 
 
@@ -175,25 +175,21 @@ def _require_known(records: Sequence[Record], classes: tuple[str, ...]) -> None:
         raise InputError(f"{unknown.id!r} in the val part is {unknown.label!r}, a class that the train part lacks")
 
 
-def _require_unseen(run: Path, split: Split) -> None:
+def _require_unseen(run: Path, training: Mapping[str, Any], split: Split) -> None:
     """Refuse to go on from, or be guided by, a run that learned from, or was chosen on, what this split holds back.
 
-    It can be told of a run on the same data, whose split lies with it.
+    It can be told of a run on the same data, whose split lies with it. Of what such a run began from or was guided by
+    the split's statement alone is known: it has to be this one's.
     """
     path = next((p for p in (run / SPLIT, run.resolve().parent / SPLIT) if p.is_file()), None)
-    before = Split.load(path) if path else None
-    if before is None or before.fingerprint != split.fingerprint:
-        return
-
-    def groups(*parts: Sequence[str]) -> set[str]:
-        return {split.groups[i] for part in parts for i in part}
-
-    leaked = groups(before.train) & groups(split.val, split.test) | groups(before.val) & groups(split.test)
-    if leaked:
-        raise InputError(
-            f"{run} has learned from {min(leaked)!r}, which this split holds back, and {len(leaked) - 1} more: "
-            "take a run of the same split"
-        )
+    if path is not None:
+        split.refuse_learned(Split.load(path), str(run))
+    for other in all_trainings(training)[0 if path is None else 1 :]:
+        if other.get("fingerprint") == split.fingerprint and other.get("split") != split.statement:
+            raise InputError(
+                f"{run} goes back to a model that learned from this data by another split ({other.get('split')}), so "
+                "what this one holds back may have taken part: take a run of the same split"
+            )
 
 
 def _make_model(config: TrainConfig, classes: tuple[str, ...], begun: Path | None) -> Classifier:
@@ -256,7 +252,7 @@ def _data_facts(dataset: Dataset) -> dict[str, Any]:
 
 def _run(task: _Task, config: TrainConfig, device: torch.device, out: Path) -> dict[str, Tensor]:
     """Train to the end, from the last checkpoint if there is one, and return the chosen weights."""
-    folder = out / "checkpoints"
+    folder = out / CHECKPOINTS
     folder.mkdir(exist_ok=True)
     task.table.path = out / EPOCHS
     switch = [AttentionSwitch(config.attention_from)] if config.attention_from else []

@@ -38,10 +38,10 @@ def packaged_weights(architecture: str) -> Path:
 def load_into(net: nn.Module, path: Path) -> None:
     """Load a weight file into a feature network (no classifier) in place.
 
-    Keys are matched by name; where the names differ, as between torchvision's and timm's MobileNetV2, tensors are
-    matched in order, which is only accepted if every one of them has the right kind (weight, bias, running_mean) and
-    shape. A classifier in the file is left out, half precision becomes float32, and a three-channel first convolution
-    is summed for one-channel input.
+    Keys are matched by name; where the names differ, as between torchvision's and timm's MobileNetV2, the tensors of a
+    .pth file are matched in order, which is only accepted if every one of them has the right kind (weight, bias,
+    running_mean) and shape; a .safetensors file keeps no order. A classifier in the file is left out, half precision
+    becomes float32, and a three-channel first convolution is summed for one-channel input.
 
     Args:
         net: the network, changed in place.
