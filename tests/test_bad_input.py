@@ -647,6 +647,11 @@ class TestValues:
     def test_predict_and_explain(self, refused: Refused, fresh_run: Path, verb: str, option: str, value: str) -> None:
         assert value.rpartition(",")[2] in refused(verb, "--model", fresh_run, option, value)
 
+    @pytest.mark.parametrize("verb", ["predict", "explain"])
+    def test_what_is_about_volumes_without_any(self, refused: Refused, fresh_run: Path, verb: str) -> None:
+        for words in (("--plane", "axial"), ("--slices", "3")):
+            assert "--plane and --slices are about volumes" in refused(verb, "--model", fresh_run, *words)
+
     def test_method_that_the_layer_does_not_allow(self, refused: Refused, fresh_run: Path) -> None:
         words = ("explain", "--model", fresh_run, "--layers", "body.net.blocks.2")
         assert "cam is defined only where" in refused(*words, "--methods", "cam")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -186,6 +188,34 @@ def test_some_slices(tmp_path: Path) -> None:
         convert_data(source, tmp_path / "c", slices=7)
     with pytest.raises(InputError, match="there is no plane 'oblique'"):
         convert_data(source, tmp_path / "c", plane="oblique")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"plane": "sideways"}, "there is no plane 'sideways'"),
+        ({"region": "bogus"}, "there is no region 'bogus'"),
+        ({"modality": "t9"}, "there is no modality 't9': choose t1, t1ce"),
+        ({"window": (0, np.inf)}, "the window from 0 to inf is none"),
+    ],
+)
+def test_options_that_are_none_are_refused_of_pictures_and_volumes_alike(
+    tmp_path: Path, options: dict[str, Any], says: str
+) -> None:
+    write_png(tmp_path / "a.png", np.arange(12, dtype=np.uint8).reshape(3, 4))
+    save_nifti(tmp_path / "x.nii", BLOCK * np.int16(20))
+    for source in ("a.png", "x.nii"):
+        with pytest.raises(InputError, match=says):
+            convert_data(tmp_path / source, tmp_path / "out", **options)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "x.nii"]
+
+
+def test_a_volume_whose_name_is_not_utf_8_is_called_otherwise(tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path / "v") + b"\xff.nii"))
+    shutil.copy(save_nifti(tmp_path / "x.nii", BLOCK), odd)
+    made = convert_data(odd, tmp_path / "out")
+    assert list(load_geometry(made)) == ["v_"]
+    assert (restore(made).voxels == restore(convert_data(tmp_path / "x.nii", tmp_path / "plain")).voxels).all()
 
 
 def test_values_are_scaled_as_stated(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ def test_another_engine_is_refused_with_the_way_to_it(exported: Exports) -> None
         choose_engine(exported.openvino, "torch")
     with pytest.raises(InputError, match="no engine 'caffe': choose one of torch, onnx, openvino"):
         choose_engine(exported.model, "caffe")
+    with pytest.raises(InputError, match="nowhere does not exist: name a model's folder"):
+        choose_engine(Path("nowhere"), "onnx")
 
 
 def test_python_predicts_by_any_of_them(exported: Exports) -> None:

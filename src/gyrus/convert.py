@@ -16,12 +16,12 @@ from PIL import Image as Pillow
 
 from gyrus.artifacts import stage_folder
 from gyrus.datasets import open_files, volumes, write_manifest
-from gyrus.datasets.cases import Case, Cases, Slices, chosen, in_region, read_labels
+from gyrus.datasets.cases import MODALITIES, Case, Cases, Slices, chosen, in_region, read_labels
 from gyrus.datasets.folder import INFO as FOLDER
 from gyrus.datasets.registry import find_reader, recognise
 from gyrus.errors import InputError
 from gyrus.geometry import Placement, Scale, save_geometry, scale_of
-from gyrus.io import Volume
+from gyrus.io import SliceRef, Volume
 from gyrus.io.masks import FileMask
 from gyrus.loading import Progress
 from gyrus.paths import PathLike
@@ -90,6 +90,7 @@ def convert_data(
     """
     data, out = Path(data), Path(out)
     options = _Options(plane, slices, modality, region, bits, window)
+    _refuse_unknown(options)
     # The source's path is not kept: folders are named after patients.
     with stage_folder(out, "convert", arguments=asdict(options) | {"keep_identity": keep_identity}) as folder:
         opened = _open(data, name, salt, keep_identity)
@@ -101,6 +102,16 @@ def convert_data(
             raise InputError(f"{data}: every slice is blank or shows oedema alone, so none is listed: choose others")
         write_manifest(Dataset(info, folder, tuple(records)), folder / "manifest.csv")
     return out
+
+
+def _refuse_unknown(options: _Options) -> None:
+    """Refuse a plane, region or modality that is none, though the data be such that nobody would ask for it."""
+    if options.plane is not None:
+        SliceRef(options.plane, 0)
+    in_region(np.zeros(0, np.uint8), options.region)
+    known = (None, *MODALITIES, "image", "all")
+    if options.modality not in known:
+        raise InputError(f"there is no modality {options.modality!r}: choose {', '.join(map(str, known[1:]))}")
 
 
 def _open(data: Path, name: str | None, salt: bytes | None, keep_identity: bool) -> Cases | Dataset:
@@ -157,9 +168,9 @@ def _write_volume(
     plane = options.plane or case.plane or volume.acquired
     labels = Volume(read_labels(case, called).astype(np.float32), volume.affine) if case.labels else None
     indices = chosen(options.slices, volume.count(plane), f"{ref.path} ({plane})")
-    study = case.id if case.patient is None and case.study is None else case.study  # its slices belong together
+    study = _utf8(case.id) if case.patient is None and case.study is None else case.study  # its slices belong together
     placed = Placement(
-        id=case.id if called == "image" else f"{case.id}-{called}",
+        id=_utf8(case.id if called == "image" else f"{case.id}-{called}"),
         plane=plane,
         slices=None if len(indices) == volume.count(plane) else tuple(indices),
         shape=volume.grid.shape,
@@ -233,13 +244,15 @@ def _write_images(
 
 
 def _picture_name(id: str) -> str:
-    """Return where a picture is kept: its id with the suffix .png, without what would lead out of the folder.
-
-    What is not UTF-8 in it becomes "_", since the manifest has to name it.
-    """
-    path = PurePosixPath(re.sub("[\ud800-\udfff]", "_", id))
+    """Return where a picture is kept: its id with the suffix .png, without what would lead out of the folder."""
+    path = PurePosixPath(_utf8(id))
     inside = [path.name] if path.is_absolute() else [part for part in path.parts if part != ".."]
     return PurePosixPath("images", *inside).with_suffix(".png").as_posix()
+
+
+def _utf8(name: str) -> str:
+    """Return a name in which "_" stands for what is not UTF-8, since the manifest has to name it."""
+    return re.sub("[\ud800-\udfff]", "_", name)
 
 
 def _save(path: Path, levels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:

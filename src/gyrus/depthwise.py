@@ -3,7 +3,8 @@
 oneDNN has no bfloat16 kernel there for two gradients of a depthwise convolution: by the input where it strides, and by
 a weight larger than 3 x 3. What PyTorch falls back on takes three to fifteen times as long as the same gradient in
 float32, and was a third of a training step of MobileNetV2 and half of EfficientNet-Lite's
-(``benchmarks/depthwise.py``). So these are computed in float32. Forward nothing changes.
+(``benchmarks/depthwise.py``). So these are computed in float32. Forward, only a
+bias is added apart, with one rounding more.
 """
 
 from __future__ import annotations

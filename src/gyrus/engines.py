@@ -11,6 +11,7 @@ from gyrus.errors import InputError
 from gyrus.exported import DESCRIPTION, GRAPHS, Exported, exported_engine, is_exported, predict_exported
 from gyrus.loading import Progress
 from gyrus.predictions import Predictions
+from gyrus.shipped import find_model
 
 ENGINES = ("torch", *GRAPHS)
 
@@ -30,6 +31,8 @@ def choose_engine(model: Path, engine: str | None = None) -> str:
     own = exported_engine(model) if is_exported(model) else "torch"
     if engine in (None, own):
         return own
+    if not find_model(model).exists():
+        raise InputError(f"{model} does not exist: name a model's folder, a run, or an exported model")
     if own == "torch":
         raise InputError(
             f"{model} is a torch model: export it first, by `gyrus export {model} --to {engine} --out FOLDER`, "

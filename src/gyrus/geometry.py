@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ def scale_of(
         colour: bits per channel of the picture whose luminance the values are; they keep its range, rounded.
 
     Raises:
-        InputError: the window is empty, or the bits are neither 8 nor 16.
+        InputError: the window is empty or without end, or the bits are neither 8 nor 16.
     """
     if bits not in (None, 8, 16):
         raise InputError(f"a grey PNG has 8 or 16 bits, not {bits}: choose one of these")
@@ -85,8 +86,8 @@ def scale_of(
         return Scale(bits or colour, lossless=False)
     if window is not None:
         low, high = window
-        if not high > low:
-            raise InputError(f"the window from {low:g} to {high:g} is empty: give its lower end first")
+        if not (high > low and math.isfinite(high - low)):
+            raise InputError(f"the window from {low:g} to {high:g} is none: give two numbers, its lower end first")
     elif bits == 8:
         low, high = map(float, np.percentile(values, (0.5, 99.5)))
     depth = bits or 16
@@ -159,11 +160,14 @@ def load_geometry(folder: PathLike) -> dict[str, Placement]:
 def _placement(entry: Mapping[str, Any]) -> Placement:
     i, j, k = map(int, entry["shape"])
     affine = np.array(entry["affine"], dtype=np.float64).reshape(4, 4)
+    scale = Scale(**entry["scale"])
+    if not all(isinstance(number, float | int) for number in (scale.slope, scale.intercept)):
+        raise ValueError(f"the scale of {entry['id']} is no number")
     checked: dict[str, Any] = {
         "slices": None if entry["slices"] is None else tuple(map(int, entry["slices"])),
         "shape": (i, j, k),
         "affine": tuple(tuple(map(float, row)) for row in affine),
-        "scale": Scale(**entry["scale"]),
+        "scale": scale,
     }
     return Placement(**{**entry, **checked})
 
@@ -225,6 +229,7 @@ def to_nifti(
     folder, out = Path(folder), Path(out)
     placed = _find(folder, volume)
     array = restore(folder, placed.id).voxels if slices is None else _laid(placed, slices)
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_nifti(out, *_as_stored(array, placed))
     return out
 

@@ -99,7 +99,7 @@ def predict(
     from gyrus.engines import choose_engine, predict_exported_files
 
     model = _named(model, paths, "predict")
-    _refuse_run_options(paths, part, data)
+    _refuse_run_options(paths, part, data, plane, slices)
     exported = choose_engine(model, engine) != "torch"
     if save and not paths:
         raise InputError("--save draws the answers to files: name them, or see `gyrus report` for a run's own slices")
@@ -171,7 +171,7 @@ def explain(
     from gyrus.stages import explain_files, explain_run
 
     model = _named(model, paths, "explain")
-    _refuse_run_options(paths, part, data)
+    _refuse_run_options(paths, part, data, plane, slices)
     if leaderboard:
         if paths or part != "test" or plane or slices != "all":
             raise InputError("--leaderboard judges the test part of the runs in --model: leave paths and parts out")
@@ -336,7 +336,9 @@ def _overlap(one: Path, other: Path) -> bool:
     return first.is_relative_to(second) or second.is_relative_to(first)
 
 
-def _refuse_run_options(paths: list[Path] | None, part: str, data: Path | None) -> None:
-    """Refuse options that name the run's own slices beside paths, which name others."""
+def _refuse_run_options(paths: list[Path] | None, part: str, data: Path | None, plane: str | None, slices: str) -> None:
+    """Refuse options that name the run's own slices beside paths, which name others, and those of paths without any."""
     if paths and (part != "test" or data is not None):
         raise InputError("--part and --data are about the run's own slices: leave them out, or leave the paths out")
+    if not paths and (plane is not None or slices != "all"):
+        raise InputError("--plane and --slices are about volumes that are named: name them, or leave these out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -179,7 +180,11 @@ def install(source: Path, folder: Path, description: Description, reference: Ref
     else:
         openvino = import_openvino()
         # Not openvino.convert_model, which reports its use to Intel; and whole floats, not halves as by default.
-        openvino.save_model(openvino.Core().read_model(source), graph, compress_to_fp16=False)
+        read = openvino.Core().read_model(source)
+        try:
+            openvino.save_model(read, graph, compress_to_fp16=False)
+        except RuntimeError as error:  # what it makes of a full disk
+            raise OSError(errno.ENOSPC, "it cannot be written; is the disk full?", str(graph)) from error
     written = [graph, *([graph.with_suffix(".bin")] if description.engine == "openvino" else [])]
     if description.calibration is not None:
         (folder / UPRIGHT_FILE).write_bytes(save_arrays({UPRIGHT: np.ascontiguousarray(reference[UPRIGHT])}))

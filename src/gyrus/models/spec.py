@@ -60,7 +60,11 @@ class ModelSpec(BaseModel):
             raise ValueError(f"one sigmoid unit decides between two classes, not {len(self.classes)}: use head softmax")
         if self.calibration is not None and set(self.calibration.thresholds) != set(self.classes):
             raise ValueError("the calibration is of other classes than the model's")
-        if self.fuse is not None and (self.output_stride is not None or self.truncate or self.keep_dense):
+        if self.fuse is not None and self.keep_dense:
+            raise ValueError("dense layers take no features fused at stride 8: leave fuse or keep_dense out")
+        if self.truncate and self.output_stride is None:
+            raise ValueError("a network is truncated at a stride: give output_stride too, or leave truncate out")
+        if self.fuse is not None and (self.output_stride is not None or self.truncate):
             raise ValueError(
                 "features fused at stride 8 have a stride of their own: leave output_stride and truncate out"
             )
