@@ -219,6 +219,8 @@ def _stage(net: Any, spec: ModelSpec) -> int | None:
     """Return the index of the last stage with the wanted stride, or None to keep the whole network."""
     if not spec.truncate:
         return None
+    if spec.output_stride is None:
+        raise InputError("a network is truncated at a stride: give output_stride too, or leave truncate out")
     fitting = [i for i, stage in enumerate(net.feature_info) if stage["reduction"] == spec.output_stride]
     if not fitting:
         raise InputError(

@@ -62,8 +62,6 @@ class ModelSpec(BaseModel):
             raise ValueError("the calibration is of other classes than the model's")
         if self.fuse is not None and self.keep_dense:
             raise ValueError("dense layers take no features fused at stride 8: leave fuse or keep_dense out")
-        if self.truncate and self.output_stride is None:
-            raise ValueError("a network is truncated at a stride: give output_stride too, or leave truncate out")
         if self.fuse is not None and (self.output_stride is not None or self.truncate):
             raise ValueError(
                 "features fused at stride 8 have a stride of their own: leave output_stride and truncate out"
