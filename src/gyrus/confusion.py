@@ -49,6 +49,21 @@ def rates(confusion: NDArray[np.number], expected: NDArray[np.bool_] | None = No
     }
 
 
+def rate(
+    confusion: NDArray[np.number], name: str, of: int | None = None, expected: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Return one figure of :func:`rates`, of shape (...).
+
+    Args:
+        confusion: (..., C, C), as there.
+        name: of the figure.
+        of: the class that a figure per class is of.
+        expected: (C,), as there.
+    """
+    found = rates(confusion, expected)[name]
+    return found if of is None else found[..., of]
+
+
 def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.divide(above, below, out=np.full(np.shape(below), np.nan), where=np.asarray(below) > 0))
 

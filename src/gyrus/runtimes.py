@@ -111,24 +111,29 @@ def _usable_threads() -> int:
 
 
 @contextmanager
-def _reading(path: Path, engine: str) -> Iterator[None]:
-    """Turn what an engine raises at a graph it cannot read into one sentence; nothing but its own call runs inside."""
+def _reading(path: Path, engine: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Turn the errors that an engine raises at a graph it cannot read into one sentence."""
     try:
         yield
-    except MemoryError:
-        raise
-    except Exception as error:  # ONNX Runtime's errors share no base but this, and their types are not public
+    except errors as error:
         raise InputError(
             f"{path} is no graph that {engine} can run ({type(error).__name__}): export it again"
         ) from error
+
+
+def _onnx_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of ONNX Runtime's own, which share no base but Exception."""
+    state = vars(importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state"))
+    return tuple(kind for kind in state.values() if isinstance(kind, type) and issubclass(kind, Exception))
 
 
 def _start_onnx(path: Path, taken: str, given: list[str], threads: int) -> Started:
     runtime = import_onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
-    with _reading(path, "onnx"):
-        session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    graph = path.read_bytes()  # it takes no path that is not UTF-8
+    with _reading(path, "onnx", _onnx_errors()):
+        session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def shapes(nodes: Sequence[Any]) -> dict[str, Shape]:
         return {n.name: tuple(side if isinstance(side, int) else None for side in n.shape) for n in nodes}
@@ -143,7 +148,7 @@ def _start_openvino(path: Path, taken: str, given: list[str], threads: int) -> S
     # By default OpenVINO computes in bfloat16 where the processor can, which is not what parity was measured in.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
     core = openvino.Core()
-    with _reading(path, "openvino"):
+    with _reading(path, "openvino", (RuntimeError,)):
         compiled = core.compile_model(core.read_model(path), "CPU", settings)
 
     def run(slices: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:

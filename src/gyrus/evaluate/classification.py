@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gyrus.confusion import rates
+from gyrus.confusion import rate
 from gyrus.errors import InputError
 from gyrus.intervals import Bootstrap, Interval, drawn_are, hangs_on_one, interval
 from gyrus.predictions import Predictions
@@ -116,7 +117,7 @@ def _scores(
     per_class: dict[str, dict[str, Interval]] = {}
     roc: dict[str, dict[str, list[float]]] = {}
     for k, name in enumerate(classes):
-        per_class[name] = {f: bootstrap.statistic(cells, lambda m, f=f, k=k: rates(m)[f][..., k]) for f in PER_CLASS}  # type: ignore[misc]
+        per_class[name] = {f: bootstrap.statistic(cells, partial(rate, name=f, of=k)) for f in PER_CLASS}
         positive, score = truth == k, probabilities[:, k]
         value = roc_auc(positive, score, np.ones((1, n)))[0]
         drawn = roc_auc(positive, score, weights)
@@ -127,7 +128,7 @@ def _scores(
     return {
         "n": n,
         "groups": bootstrap.groups,
-        **{f: bootstrap.statistic(cells, lambda m, f=f: rates(m, occurring)[f]) for f in SUMMARY},  # type: ignore[misc]
+        **{f: bootstrap.statistic(cells, partial(rate, name=f, expected=occurring)) for f in SUMMARY},
         "per_class": per_class,
         "confusion": cells.sum(axis=0).tolist(),
         "roc": roc,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gyrus.confusion import rates
+from gyrus.confusion import rate
 from gyrus.intervals import Bootstrap
 
 THUMBNAIL = 32
@@ -57,6 +58,8 @@ def score_floor(
     cells = np.zeros((len(truth), c, c), dtype=np.int64)
     cells[np.arange(len(truth)), truth, predicted] = 1
     occurring = cells.sum(axis=(0, 2)) > 0
-    named = ("accuracy", "balanced_accuracy")
-    figures = {f: bootstrap.statistic(cells, lambda m, f=f: rates(m, occurring)[f]) for f in named}  # type: ignore[misc]
+    figures = {
+        figure: bootstrap.statistic(cells, partial(rate, name=figure, expected=occurring))
+        for figure in ("accuracy", "balanced_accuracy")
+    }
     return {"name": name, **figures}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax
 
-from gyrus.confusion import rates
+from gyrus.confusion import rate
 from gyrus.evaluate.calibration import confident_errors
 from gyrus.intervals import Bootstrap, Interval
 from gyrus.studies.trainings import Outcome, statement
@@ -43,10 +44,10 @@ def score(outcome: Outcome) -> Values:
     cells[np.arange(len(outcome.ids)), outcome.truth, outcome.logits.argmax(axis=1)] = 1
     boot = Bootstrap(outcome.groups)
     occurring = cells.sum(axis=(0, 2)) > 0
-    found = {name: boot.statistic(cells, lambda m, name=name: rates(m, occurring)[name]) for name in SUMMARY}  # type: ignore[misc]
+    found = {name: boot.statistic(cells, partial(rate, name=name, expected=occurring)) for name in SUMMARY}
     for k, label in enumerate(outcome.classes):
         for name in ("precision", "recall", "f1"):
-            value = boot.statistic(cells, lambda m, name=name, k=k: rates(m)[name][..., k])  # type: ignore[misc]
+            value = boot.statistic(cells, partial(rate, name=name, of=k))
             found[f"{name}:{label}"] = value
     surprise = -log_softmax(outcome.logits.astype(np.float64), axis=1)
     found["test_loss"] = boot.mean(surprise[np.arange(len(outcome.ids)), outcome.truth])
