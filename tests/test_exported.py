@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -221,6 +222,15 @@ def test_slices_of_several_sizes_keep_their_order(exported: Exports, tmp_path: P
     assert len({round(float(v), 3) for v in expected.logits[:, 0]}) == 5
     assert np.allclose(said.logits, expected.logits, atol=0.02 * np.abs(expected.logits).max())
     assert calls == [("predicting", 5, 5)]
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_run(exported: Exports, tmp_path: Path) -> None:
+    for made in (exported.onnx, exported.openvino):
+        odd = Path(os.fsdecode(os.fsencode(tmp_path / made.name) + b"\xff"))
+        shutil.copytree(made, odd)
+        records = list(exported.discs)[:2]
+        ours, theirs = (predict_exported(Exported.load(folder), records).logits for folder in (odd, made))
+        assert np.array_equal(ours, theirs)
 
 
 def test_a_changed_byte_in_the_graph_is_found(folder: Path) -> None:

@@ -134,10 +134,11 @@ class WholeFiles(TorchCheckpointIO):
         aside = Path(f"{path}.partial")
         try:
             torch.save(checkpoint, aside)
-        except (OSError, RuntimeError) as error:  # what its writer makes of a full disk
-            aside.unlink(missing_ok=True)
+            aside.replace(path)
+        except RuntimeError as error:  # what torch's writer makes of a full disk
             raise OSError(errno.ENOSPC, "it cannot be written; is the disk full?", str(path)) from error
-        aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def _error(row: dict[str, float]) -> float:

@@ -28,6 +28,9 @@ def squared(pixels: NDArray[Value], aspect: float) -> NDArray[Value]:
     Args:
         pixels: what is to be drawn.
         aspect: height of its pixels over their width, as :attr:`gyrus.Image.aspect` has it.
+
+    Returns:
+        Of the same type, (aspect * H, W) or (H, W / aspect), whichever is larger.
     """
     if aspect == 1:
         return pixels
