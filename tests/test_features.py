@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,18 @@ def test_what_is_kept_is_not_computed_again(records: list[Record], store: Path) 
     assert told == [("new", 2, 2)]
     assert (found[2:] == 7).all()
     assert np.array_equal(found[:2], embed_records(model, records[:2:-1], precision="fp32"))
+
+
+@pytest.mark.parametrize("damage", [lambda kept: kept[: len(kept) // 2], lambda kept: b""], ids=["cut", "empty"])
+def test_what_is_damaged_is_computed_again(
+    records: list[Record], store: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    model = make()
+    right = embed_records(model, records, store=store, precision="fp32")
+    file = file_of(store)
+    file.write_bytes(damage(file.read_bytes()))
+    assert np.array_equal(embed_records(model, records, store=store, precision="fp32"), right)
+    assert len(load_file(file)) == 5
 
 
 def test_nothing_is_written_where_nothing_is_new(records: list[Record], store: Path) -> None:

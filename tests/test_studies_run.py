@@ -390,6 +390,34 @@ class TestFolder:
             run_study(str(file), [str(collections)], tmp_path / "out", device="cpu")
         assert not (tmp_path / "out" / "trainings").exists()
 
+    @pytest.mark.parametrize(
+        ("changes", "where"),
+        [
+            ({"analyses": {"look": {"kind": "maps", "of": "one", "layer": "net.stage"}}}, "look"),
+            ({"analyses": {"look": {"kind": "joint", "of": "one", "layers": ["body", "net.stage"]}}}, "look"),
+            ({"analyses": {"look": {"kind": "board", "of": "one", "methods": ["cam"], "layers": "net.stage"}}}, "look"),
+            (
+                {"figures": [{"kind": "gallery", "title": "Seen", "of": ["one"], "options": {"layer": "net.stage"}}]},
+                "figure 'Seen'",
+            ),
+        ],
+        ids=["maps", "joint", "board", "figure"],
+    )
+    def test_a_layer_that_is_not_there_is_met_before_anything_is_trained(
+        self, collections: Path, tmp_path: Path, changes: dict[str, Any], where: str
+    ) -> None:
+        file = write_recipe(tmp_path / "small.yaml", **changes)
+        with pytest.raises(InputError, match=f"^{where} looks at one: the model has no layer 'net.stage'"):
+            run_study(str(file), [str(collections)], tmp_path / "out", device="cpu")
+        assert not (tmp_path / "out" / "trainings").exists()
+
+    def test_layers_of_what_is_skipped_are_not_asked_for(self, collections: Path, tmp_path: Path) -> None:
+        analyses = {"look": {"kind": "maps", "of": "one", "layer": "net.stage"}}
+        scales = {"less": {"reduction": "No maps.", "skip": ["look"]}}
+        file = write_recipe(tmp_path / "small.yaml", analyses=analyses, scales=scales)
+        run_study(str(file), [str(collections)], tmp_path / "out", scale="less", device="cpu")
+        assert is_finished(tmp_path / "out")
+
     def test_weights_of_no_network(self, collections: Path, small: Path, tmp_path: Path) -> None:
         said = self.refused(small, collections, tmp_path / "out", weights={"vgg91": "vgg19.pth"})
         assert said == ("there is no architecture 'vgg91' (did you mean 'vgg19'?): small at scale full trains vgg_tiny")

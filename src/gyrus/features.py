@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from gyrus.artifacts import to_json
@@ -52,7 +53,7 @@ def embed_records(
     device = model.mean.device
     bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
     file = None if store is None else store / f"{_digest(model, bf16)}.safetensors"
-    known = load_file(file) if file is not None and file.is_file() else {}
+    known = {} if file is None else _kept(file)
     names = [_name(r) for r in records] if file is not None else [r.id for r in records]
     missing = [i for i, name in enumerate(names) if name not in known]
     was = model.training
@@ -71,6 +72,14 @@ def embed_records(
         aside.write_bytes(save(known))
         aside.replace(file)
     return np.stack([known[name] for name in names]) if names else np.empty(0, dtype=np.float32)
+
+
+def _kept(file: Path) -> dict[str, NDArray[np.float32]]:
+    """Return what a file of the store holds: nothing, if it is not there or damaged, and it is written again."""
+    try:
+        return load_file(file) if file.is_file() else {}
+    except SafetensorError:
+        return {}
 
 
 def _digest(model: Classifier, bf16: bool) -> str:

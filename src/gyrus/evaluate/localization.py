@@ -176,7 +176,8 @@ def localize(
     Args:
         maps: from :func:`gyrus.explain.explain_records`.
         records: those it explained, in the same order.
-        training: records whose masks make the class prior; never any of ``records``.
+        training: records whose masks make the class prior; never any of ``records``. Where none has a mask, there are
+            no rows of rules that need it.
         persons: record id -> whose it is, for intervals; by default the patient, or a slice of an unknown one alone.
         progress: called after each slice.
 
@@ -244,6 +245,8 @@ def _score_slice(
         for key, array in maps.arrays.items()
     }
     for baseline in BASELINES.values():
+        if baseline.per_class and not priors:
+            continue  # no outline was left to make them of: a blank map would be no floor
         for kind, labels in maps.explained.items() if baseline.per_class else [("", ("",) * len(maps.ids))]:
             grid = baseline.rule(Context(prepared, record.id, priors, labels[i]))
             key = RowKey("baseline", baseline.name, "", kind, (spec.size, spec.size))

@@ -17,6 +17,7 @@ from gyrus.paths import PathLike, PathLikes, all_paths
 from gyrus.studies.analyses import Analyses
 from gyrus.studies.figures import Drawn, Painter
 from gyrus.studies.lab import Datasets, find_roots
+from gyrus.studies.layers import require_layers
 from gyrus.studies.page import write_study_page
 from gyrus.studies.plans import Row
 from gyrus.studies.recipe import FULL, Recipe, find_study, nearest
@@ -78,6 +79,7 @@ def run_study(
     painter = Painter(datasets, trainings, out / "figures", progress)
     for figure in recipe.figures:
         painter.check(figure)  # now, not when everything is trained
+    require_layers(recipe, scale)
     if only in recipe.trainings or only in recipe.analyses:
         values, told = _step(only, recipe, trainings, analyses, smaller.stand_ins)
         one = {"schema": SCHEMA, "name": recipe.name, "scale": scale, "step": only, "values": values, "facts": told}
