@@ -162,6 +162,16 @@ def test_a_head_with_letters_beside_it_is_no_montage(look: Look, head: Picture) 
     assert "montage" not in kinds(look(wide))
 
 
+def test_two_parts_of_a_head_without_skull_are_no_montage_and_two_heads_are(look: Look) -> None:
+    """In front the temporal lobes, behind the cerebellum, black between, as in low slices of BraTS."""
+    lobes = np.zeros((240, 240), dtype=np.uint8)
+    for centre, axes in (((95, 102), (25, 15)), ((145, 102), (25, 15)), ((120, 156), (50, 33))):
+        cv2.ellipse(lobes, centre, axes, 0, 0, 360, 150, -1)
+    assert not lobes[118:122].any()
+    assert "montage" not in kinds(look(lobes))
+    assert "montage" in kinds(look(np.ascontiguousarray(lobes[80:195])))
+
+
 def test_a_strip_is_elongated(look: Look, head: Picture) -> None:
     found = look(cv2.resize(head, (288, 96)))
     assert kinds(found) == ["elongated"]

@@ -26,6 +26,7 @@ _OBJECT = 0.06  # of the range off the background
 _GAP = 0.1  # of a line that objects may fill where two panels meet: letters, a scale
 _BLOCK = 8  # pixels; of JPEG
 _PANEL, _FULL = 0.12, 0.25  # of the picture's side that a panel spans, and of a line that a head fills where widest
+_TOGETHER = 0.5  # of the side that panels span together: without skull, a slice of several lobes spans 0.44
 
 Grey = NDArray[np.float32]
 
@@ -193,13 +194,19 @@ def _panels(grey: Grey) -> tuple[int, int]:
 
 
 def _count_panels(filled: NDArray[np.floating]) -> int:
-    """Count the wide and full stretches between gaps, of (n,) shares of a line that objects fill."""
+    """Count the wide and full stretches between gaps, of (n,) shares of a line that objects fill.
+
+    One, where all of them together are small: these are parts of one head.
+    """
     is_gap = np.concatenate([[True], filled <= _GAP, [True]])
     starts, ends = np.flatnonzero(is_gap[:-1] & ~is_gap[1:]), np.flatnonzero(~is_gap[:-1] & is_gap[1:])
-    return sum(
-        bool(end - start >= _PANEL * len(filled) and filled[start:end].max() >= _FULL)
+    panels = [
+        (start, end)
         for start, end in zip(starts, ends, strict=True)
-    )
+        if end - start >= _PANEL * len(filled) and filled[start:end].max() >= _FULL
+    ]
+    small = bool(panels) and panels[-1][1] - panels[0][0] < _TOGETHER * len(filled)
+    return min(len(panels), 1) if small else len(panels)
 
 
 def _blocks(pixels: Grey) -> float:
