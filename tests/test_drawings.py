@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -19,7 +21,8 @@ from handmade_volumes import save_nifti
 from gyrus.audit.page import _Drawer
 from gyrus.datasets import records_in
 from gyrus.drawings import NOT_A_DEVICE, OUTLINE, _draw, caption, save_drawings
-from gyrus.inference import predict
+from gyrus.errors import InputError
+from gyrus.inference import evidence, predict
 from gyrus.models import load_model
 from gyrus.records import Dataset, DatasetInfo, Record
 from gyrus.stages import predict_files
@@ -42,7 +45,11 @@ def drawn(calibrated: Exports, tmp_path_factory: pytest.TempPathFactory) -> tupl
     model, records = load_model(calibrated.model), [*calibrated.discs, *odd, Record(id="cut", path=root / "cut.png")]
     said = predict(model, records, keep_going=True)
     readable = [i for i, s in enumerate(said.status) if s != "unreadable"]
-    return records, said, save_drawings(model, [records[i] for i in readable], only(said, readable), root / "out")
+    pictures = save_drawings(
+        partial(evidence, model), [records[i] for i in readable], only(said, readable), root / "out",
+        preprocess=model.spec.preprocess, calibration=model.spec.calibration,
+    )  # fmt: skip
+    return records, said, pictures
 
 
 def only(said, rows):
@@ -138,8 +145,6 @@ def test_the_command_line(gyrus: Gyrus, calibrated: Exports, tmp_path: Path) -> 
     assert "pictures: " in said.out
     assert [p.name for p in (tmp_path / "out").glob("*.png")] == ["0000-a_slice_with_igns.png"]
     assert "already exists" in gyrus("predict", file, "--model", calibrated.model, "--save", tmp_path / "out").refusal()
-    refused = gyrus("predict", file, "--model", calibrated.onnx, "--save", tmp_path / "more").refusal()
-    assert "name its torch model" in refused
     before = tree(tmp_path)
     (tmp_path / "cut.png").write_bytes(b"")
     gyrus("predict", tmp_path / "cut.png", "--model", calibrated.model, "--save", tmp_path / "more").refusal()
@@ -148,6 +153,33 @@ def test_the_command_line(gyrus: Gyrus, calibrated: Exports, tmp_path: Path) -> 
     refused = gyrus("predict", "--model", calibrated.model, "--save", tmp_path / "more").refusal()
     assert "name files to predict" in refused
     assert "name files" in gyrus("predict").refusal()
+
+
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_an_exported_model_draws_what_torch_draws(calibrated: Exports, tmp_path: Path, engine: str) -> None:
+    files = [r.path for r in calibrated.discs.records[:3]]
+    files += [r.path for r in write_odd_pictures(tmp_path, files[0])[1:2]]  # turned: refused
+    for model, out in ((calibrated.model, "torch"), (getattr(calibrated, engine), engine)):
+        predict_files(model, files, save=tmp_path / out, device="cpu")
+    drawn = [sorted((tmp_path / out).glob("*.png")) for out in ("torch", engine)]
+    assert [p.name for p in drawn[0]] == [p.name for p in drawn[1]]
+    assert len(drawn[0]) == 4
+    for mine, its in zip(*drawn, strict=True):
+        pixels = [cv2.imread(str(p)).astype(int) for p in (mine, its)]
+        assert (np.abs(pixels[0] - pixels[1]).max(axis=2) > 24).mean() < 1e-3
+    assert sum(orange(p) > 60 for p in drawn[1]) > 1
+
+
+def test_an_exported_model_draws_without_torch_and_not_over_what_is_there(calibrated: Exports, tmp_path: Path) -> None:
+    code = (
+        "import sys; from gyrus.engines import predict_exported_files; from pathlib import Path\n"
+        f"args = Path({str(calibrated.onnx)!r}), [Path({str(calibrated.discs.records[0].path)!r})]\n"
+        f"predict_exported_files(*args, save=Path({str(tmp_path / 'out')!r})); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert len(list((tmp_path / "out").glob("*.png"))) == 1
+    with pytest.raises(InputError, match="out already exists: choose another --save"):
+        predict_files(calibrated.onnx, [calibrated.discs.records[0].path], save=tmp_path / "out")
 
 
 def test_pages_draw_pixels_that_are_not_square_as_they_are(tmp_path: Path) -> None:
@@ -166,5 +198,12 @@ def test_pixels_that_are_not_square_are_drawn_as_they_are(exported: Exports, tmp
     volume = np.random.default_rng(0).integers(0, 200, (60, 60, 20)).astype(np.int16)
     thick = save_nifti(tmp_path / "thick.nii.gz", volume, np.diag([2.0, 2.0, 6.0, 1.0]))
     model, records = load_model(exported.model), records_in([thick], "coronal", [30])
-    figure = _draw(model, records[0], np.ones((8, 8), np.float32), predict(model, records).row(0))
+    figure = _draw(records[0], np.ones((8, 8), np.float32), predict(model, records).row(0), model.spec.preprocess, None)
     assert [axes.get_aspect() for axes in figure.axes] == [3.0, 3.0]
+
+
+def test_a_graph_without_a_class_map_says_so(exported: Exports) -> None:
+    model, records = load_model(exported.model), exported.discs.records[:1]
+    figure = _draw(records[0], None, predict(model, records).row(0), model.spec.preprocess, None)
+    assert [axes.get_title() for axes in figure.axes] == ["the slice", "no map: this model, exported, gives none"]
+    assert [len(axes.images) for axes in figure.axes] == [1, 1]

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from handmade_slices import pictured
 from handmade_volumes import AFFINE, BLOCK, save_nifti, save_series
 
 import gyrus
-from gyrus import drawings, io, leaderboard
+from gyrus import drawings, inference, io, leaderboard
 from gyrus.datasets import records_in
 from gyrus.evaluate import open_run_data
 from gyrus.explain import MapKey
@@ -149,9 +150,11 @@ class TestText:
         gyrus.Exported.load(exported.onnx).description.save(".")
         assert (here / "export.json").is_file()
         said = gyrus.predict(model, exported.discs.records[:2])
-        assert [p.parent for p in drawings.save_drawings(model, exported.discs.records[:2], said, "drawn")] == [
-            Path("drawn")
-        ] * 2
+        drawn = drawings.save_drawings(
+            partial(inference.evidence, model), exported.discs.records[:2], said, "drawn",
+            preprocess=model.spec.preprocess, calibration=None,
+        )  # fmt: skip
+        assert [p.parent for p in drawn] == [Path("drawn")] * 2
 
     def test_names_models_of_any_engine_and_files_to_classify(self, here: Path, exported: Exports) -> None:
         file = exported.discs.records[0].path

@@ -1,29 +1,28 @@
-"""One picture per slice: what was answered, where the evidence lies, and how large it is."""
+"""One picture per slice: what was answered, where the evidence lies, and how large it is.
+
+No torch here: the map may come from torch or from an exported graph, and is drawn alike.
+"""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gyrus.artifacts import stage_folder
-from gyrus.explain.engine import Explainer
-from gyrus.inference import predicted_maps
+from gyrus.certainty import Calibration
 from gyrus.io import IMAGE_SUFFIXES, VOLUME_SUFFIXES
-from gyrus.loading import Progress, batches
-from gyrus.models import Classifier
 from gyrus.paths import PathLike
 from gyrus.predictions import UNREADABLE, Predictions
-from gyrus.preprocess import frame_of
+from gyrus.preprocess import Preprocess, frame_of
 from gyrus.records import PLANES, Record
 from gyrus.refusal import has_outline, outline
 from gyrus.regions import Region
@@ -40,26 +39,31 @@ _SUFFIX = re.compile(
 """The suffix of an id, which in that of a slice of a volume stands before its plane and index."""
 
 
+Evidence = Callable[[Sequence[Record]], Iterable[NDArray[np.float32] | None]]
+"""What gives the map of each slice's predicted class, (h, w) on the network's grid, or None where there is none:
+:func:`gyrus.inference.evidence` of a torch model, :func:`gyrus.exported.evidence` of an exported one."""
+
+
 def save_drawings(
-    model: Classifier,
+    evidence: Evidence,
     records: Sequence[Record],
     predictions: Predictions,
     folder: PathLike,
     *,
-    progress: Progress | None = None,
+    preprocess: Preprocess,
+    calibration: Calibration | None,
 ) -> list[Path]:
     """Draw each readable slice, the outline of its evidence, and the map of the predicted class, side by side.
 
-    The map is the model's class map, or Grad-CAM where it has none; its positive part is shown, brightest at its
-    maximum. It is cut as the calibration says; without one there is no outline. A refused slice stands alone with the
-    reason.
+    Of the map the positive part is shown, brightest at its maximum. A refused slice stands alone with the reason.
 
     Args:
-        model: that made the predictions.
+        evidence: of the model that made the predictions.
         records: N slices.
         predictions: of them, in this order.
         folder: created; one PNG per slice, and a manifest.
-        progress: called as slices are drawn.
+        preprocess: of the model, by which a map is laid over its slice.
+        calibration: of the model, which says where its map is cut; without one there is no outline.
 
     Returns:
         The pictures, in the order of the readable slices.
@@ -70,11 +74,12 @@ def save_drawings(
     folder = Path(folder)
     rows = [i for i, s in enumerate(predictions.status) if s != UNREADABLE]
     names = [f"{n:04}-{_file_name(records[i].id)}.png" for n, i in enumerate(rows)]
-    ids, files = [records[i].id for i in rows], [str(records[i].path) for i in rows]
-    with stage_folder(folder, "draw", arguments={"ids": ids, "files": files}) as aside:
-        maps = _maps(model, [records[i] for i in rows], progress)
-        for i, name, (record, grid) in zip(rows, names, maps, strict=True):
-            figure = _draw(model, record, grid, predictions.row(i))
+    kept = [records[i] for i in rows]
+    cut = None if calibration is None else calibration.cut
+    arguments = {"ids": [r.id for r in kept], "files": [str(r.path) for r in kept]}
+    with stage_folder(folder, "draw", arguments=arguments) as aside:
+        for i, name, record, grid in zip(rows, names, kept, evidence(kept), strict=True):
+            figure = _draw(record, grid, predictions.row(i), preprocess, cut)
             figure.savefig(aside / name, dpi=110, facecolor=_PAPER)
     return [folder / name for name in names]
 
@@ -84,30 +89,14 @@ def _file_name(id: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", _SUFFIX.sub("", id))[-60:]
 
 
-def _maps(
-    model: Classifier, records: Sequence[Record], progress: Progress | None
-) -> Iterator[tuple[Record, NDArray[np.float32]]]:
-    """Yield each record with the map of its predicted class, (h, w)."""
-    with Explainer(model) as explainer:  # which has the model in evaluation mode for as long
-        for batch in batches(records, model.spec.preprocess, 8, what="drawing", progress=progress):
-            images = model.normalise(torch.from_numpy(batch.slices))
-            with torch.inference_mode():
-                features = model.features(images)
-                grids = predicted_maps(model, features, model.finish(features).float().cpu().numpy())
-            if grids is None:
-                ((_, found),) = explainer(images, methods=["gradcam"], target="predicted").maps.items()
-                grids = found.float().cpu().numpy()
-            yield from zip(batch.records, grids, strict=True)
-
-
-def _draw(model: Classifier, record: Record, grid: NDArray[np.float32], row: dict[str, Any]) -> Figure:
+def _draw(
+    record: Record, grid: NDArray[np.float32] | None, row: dict[str, Any], preprocess: Preprocess, cut: str | None
+) -> Figure:
     image = record.read()
-    spec, calibration = model.spec.preprocess, model.spec.calibration
-    placed = frame_of(image, spec).place(grid)
-    answered, cut = row["predicted"] is not None, None if calibration is None else calibration.cut
-    sought = cut is not None and has_outline(row["predicted"])
-    region = outline(placed, str(cut), image.spacing) if sought else None
-    low, high = np.percentile(image.pixels, spec.intensity)
+    placed = None if grid is None else frame_of(image, preprocess).place(grid)
+    sought = placed is not None and cut is not None and has_outline(row["predicted"])
+    region = outline(placed, cut, image.spacing) if placed is not None and cut is not None and sought else None
+    low, high = np.percentile(image.pixels, preprocess.intensity)
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "text.parse_math": False, "text.color": _INK}):
         figure = Figure(figsize=(9.2, 5.5), layout="constrained")
         left, right = figure.subplots(1, 2)
@@ -120,14 +109,16 @@ def _draw(model: Classifier, record: Record, grid: NDArray[np.float32], row: dic
         if region is not None:
             _outline(left, region)
         left.set_title(_size(region) if sought else "the slice", fontsize=9, color=_MUTED)
-        if answered:
+        if row["predicted"] is None:
+            right.set_title("no map: no class is answered", fontsize=9, color=_MUTED)
+        elif placed is None:
+            right.set_title("no map: this model, exported, gives none", fontsize=9, color=_MUTED)
+        else:
             positive = np.maximum(placed, 0)
             top = max(float(positive.max()), 1e-6)
             share = positive / top
             right.imshow(share, cmap=HEAT, vmin=0, vmax=1, alpha=np.sqrt(share) * 0.85, aspect=image.aspect)
             right.set_title(f"evidence for {_plain(row['predicted'])}", fontsize=9, color=_MUTED)
-        else:
-            right.set_title("no map: no class is answered", fontsize=9, color=_MUTED)
         figure.suptitle(_headline(row), fontsize=13, fontweight="bold", x=0.02, ha="left")
         figure.supxlabel(caption(record.id, row["reason"]), fontsize=8.5, color=_MUTED, x=0.02, ha="left")
     return figure

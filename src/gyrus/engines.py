@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from gyrus.artifacts import refuse_existing
 from gyrus.datasets import records_in
 from gyrus.datasets.cases import Slices
 from gyrus.errors import InputError
-from gyrus.exported import DESCRIPTION, GRAPHS, Exported, exported_engine, is_exported, predict_exported
+from gyrus.exported import DESCRIPTION, GRAPHS, Exported, evidence, exported_engine, is_exported, predict_exported
 from gyrus.loading import Progress
 from gyrus.predictions import Predictions
 from gyrus.shipped import find_model
@@ -48,6 +50,7 @@ def predict_exported_files(
     plane: str | None = None,
     slices: Slices = "all",
     keep_going: bool = False,
+    save: Path | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Predictions:
@@ -60,5 +63,15 @@ def predict_exported_files(
         raise InputError(
             f"{folder} is an exported model, which gyrus runs on the CPU, not on {device!r}: choose --device cpu"
         )
+    if save is not None:
+        refuse_existing(save, "--save")
     records = records_in(paths, plane, slices)
-    return predict_exported(Exported.load(folder), records, keep_going=keep_going, progress=progress)
+    model = Exported.load(folder)
+    made = predict_exported(model, records, keep_going=keep_going, progress=progress)
+    if save is not None:
+        from gyrus.drawings import save_drawings  # which loads matplotlib
+
+        told = model.description
+        drawn = partial(evidence, model, progress=progress)
+        save_drawings(drawn, records, made, save, preprocess=told.preprocess, calibration=told.calibration)
+    return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -270,6 +270,29 @@ def predict_exported(
             progress("predicting", start, len(records))
     made = answers(model.classes, records, seen, model.description.calibration, model.reference)
     return replace(made, warning=str((model.description.int8 or {}).get("warning", "")))
+
+
+def evidence(
+    model: Exported, records: Sequence[Record], *, progress: Progress | None = None
+) -> Iterator[NDArray[np.float32] | None]:
+    """Yield the class map of each slice's predicted class, (h, w), or None where the graph gives no class map.
+
+    Args:
+        model: from :meth:`Exported.load`.
+        records: slices.
+        progress: called after each batch.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    done = 0
+    for chunk, slices in read_ahead(records, lambda r: model.take(r.read()), BATCH):
+        said = model.run_all([taken for taken in slices if not isinstance(taken, InputError)])
+        for k, predicted in enumerate(said.logits.argmax(axis=1)):
+            yield None if said.class_map is None else said.class_map[k, predicted]
+        done += len(chunk)
+        if progress:
+            progress("drawing", done, len(records))
 
 
 def is_exported(folder: Path) -> bool:

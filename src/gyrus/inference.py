@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from gyrus.appearance import Fault, find_faults, measure
 from gyrus.certainty.novelty import novelty
 from gyrus.certainty.upright import edges
+from gyrus.explain.engine import Explainer
 from gyrus.features import embed_records
 from gyrus.io import Image
 from gyrus.loading import Progress, batches
@@ -139,6 +140,31 @@ def predicted_maps(model: Classifier, features: Tensor, logits: NDArray[np.float
     predicted = torch.from_numpy(logits.argmax(axis=1)).to(features.device)
     chosen = model.class_map(features)[torch.arange(len(features), device=features.device), predicted]
     return np.asarray(chosen.float().cpu().numpy())
+
+
+def evidence(
+    model: Classifier, records: Sequence[Record], *, progress: Progress | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the map of each slice's predicted class, (h, w): the class map, or Grad-CAM where the model has none.
+
+    Args:
+        model: any classifier; left in the mode it was found in.
+        records: slices.
+        progress: called after each batch.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    with Explainer(model) as explainer:  # which has the model in evaluation mode for as long
+        for batch in batches(records, model.spec.preprocess, 8, what="drawing", progress=progress):
+            images = model.normalise(torch.from_numpy(batch.slices))
+            with torch.inference_mode():
+                features = model.features(images)
+                grids = predicted_maps(model, features, model.finish(features).float().cpu().numpy())
+            if grids is None:
+                ((_, found),) = explainer(images, methods=["gradcam"], target="predicted").maps.items()
+                grids = found.float().cpu().numpy()
+            yield from grids
 
 
 def predict_frozen(

@@ -113,9 +113,9 @@ def predict(
             raise InputError(f"{out} and {save} stand in each other's way: choose places apart for --out and --save")
     started = time.monotonic()
     with progress(quiet=quiet) as report:
-        if exported and paths and not save:
+        if exported and paths:
             made = predict_exported_files(
-                model, paths, plane=plane, slices=slices_of(slices), keep_going=keep_going, device=device,
+                model, paths, plane=plane, slices=slices_of(slices), keep_going=keep_going, save=save, device=device,
                 progress=report,
             )  # fmt: skip
         elif paths:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from gyrus.drawings import save_drawings
 from gyrus.engines import choose_engine, predict_exported_files
 from gyrus.errors import InputError
 from gyrus.explain import DEFAULT_METHODS, explain_records
-from gyrus.inference import predict
+from gyrus.inference import evidence, predict
 from gyrus.loading import Progress
 from gyrus.maps import Maps
 from gyrus.models import Classifier, load_model
@@ -183,7 +184,7 @@ def predict_files(
         slices: which ones of each volume: "all", "middle", or indices from 0.
         keep_going: give an unreadable file a row that says why, instead of raising.
         engine: "torch", "onnx" or "openvino"; by default what the model is for.
-        save: a folder to draw each answer into, see :func:`gyrus.drawings.save_drawings`; of a torch model.
+        save: a folder to draw each answer into, see :func:`gyrus.drawings.save_drawings`.
         device: "cpu", "cuda", or "auto"; an exported model runs on the CPU.
         progress: called as work goes on.
 
@@ -195,19 +196,18 @@ def predict_files(
     paths, save = all_paths(paths), maybe_path(save)
     if not isinstance(model, Classifier):
         model = Path(model)
+    if isinstance(model, Path) and choose_engine(model, engine) != "torch":
+        return predict_exported_files(
+            model, paths, plane=plane, slices=slices, keep_going=keep_going, save=save, device=device, progress=progress
+        )
     if save is not None:
         refuse_existing(save, "--save")
-    if isinstance(model, Path) and choose_engine(model, engine) != "torch":
-        if save is not None:
-            raise InputError(f"{model} is an exported model, of which gyrus draws no pictures: name its torch model")
-        return predict_exported_files(
-            model, paths, plane=plane, slices=slices, keep_going=keep_going, device=device, progress=progress
-        )
     records = records_in(paths, plane, slices)
     loaded = model if isinstance(model, Classifier) else load_model(model, device=pick_device(device))
     made = predict(loaded, records, keep_going=keep_going, progress=progress)
     if save is not None:
-        save_drawings(loaded, records, made, save, progress=progress)
+        drawn, spec = partial(evidence, loaded, progress=progress), loaded.spec
+        save_drawings(drawn, records, made, save, preprocess=spec.preprocess, calibration=spec.calibration)
     return made
 
 
