@@ -78,13 +78,13 @@ def planted(
         for quality in (5, 10, 20):
             yield f"{name} as JPEG of quality {quality}", "blocky", slices, (".jpg", quality)
     everything = [s for slices in some.values() for s in slices]
+    heads = [to_head(s) for s in everything]
     layouts: dict[str, Callable[[], Pixels]] = {
         "grids of 2 to 12 slices, a black or white gap between": lambda: grid(everything, rng, gap=True),
         "no gap between": lambda: grid(everything, rng, gap=False),
         "cut to the head, white lines between": lambda: grid(heads, rng, gap=True, grey=255),
         "cut to the head, touching": lambda: grid(heads, rng, gap=False),
     }
-    heads = [to_head(s) for s in everything]
     for title, lay in layouts.items():
         yield title, "montage", [lay() for _ in range(GRIDS)], png
 

@@ -93,9 +93,10 @@ def _draw(
     record: Record, grid: NDArray[np.float32] | None, row: dict[str, Any], preprocess: Preprocess, cut: str | None
 ) -> Figure:
     image = record.read()
+    if grid is None or not has_outline(row["predicted"]):
+        cut = None
     placed = None if grid is None else frame_of(image, preprocess).place(grid)
-    sought = placed is not None and cut is not None and has_outline(row["predicted"])
-    region = outline(placed, cut, image.spacing) if placed is not None and cut is not None and sought else None
+    region = None if placed is None or cut is None else outline(placed, cut, image.spacing)
     low, high = np.percentile(image.pixels, preprocess.intensity)
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "text.parse_math": False, "text.color": _INK}):
         figure = Figure(figsize=(9.2, 5.5), layout="constrained")
@@ -108,7 +109,7 @@ def _draw(
             axes.set_axis_off()
         if region is not None:
             _outline(left, region)
-        left.set_title(_size(region) if sought else "the slice", fontsize=9, color=_MUTED)
+        left.set_title("the slice" if cut is None else _size(region), fontsize=9, color=_MUTED)
         if row["predicted"] is None:
             right.set_title("no map: no class is answered", fontsize=9, color=_MUTED)
         elif placed is None:

@@ -86,7 +86,7 @@ def fit(
     begun = config.begun
     teacher = find_teacher(config, classes)
     made = synthetic_slices(Path(config.synthetic), classes, dataset) if config.synthetic else None
-    model = _make_model(config, classes, begun)
+    model = make_model(config, classes, begun)
     for place, learned in ((begun, model), (config.teacher, teacher)):
         if place is not None and learned is not None:
             _require_unseen(place, learned.spec.training, split)
@@ -192,7 +192,11 @@ def _require_unseen(run: Path, training: Mapping[str, Any], split: Split) -> Non
             )
 
 
-def _make_model(config: TrainConfig, classes: tuple[str, ...], begun: Path | None) -> Classifier:
+def make_model(config: TrainConfig, classes: tuple[str, ...], begun: Path | None) -> Classifier:
+    """Return a recipe's network before its first step, with the weights of the run ``begun`` if it is one.
+
+    Raises InputError as :func:`gyrus.create_model`, where ``begun`` is of another network, or it has no attention.
+    """
     model = create_model(
         config.model,
         classes,

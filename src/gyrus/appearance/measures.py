@@ -206,7 +206,7 @@ def _count_panels(filled: NDArray[np.floating]) -> int:
         if end - start >= _PANEL * len(filled) and filled[start:end].max() >= _FULL
     ]
     small = bool(panels) and panels[-1][1] - panels[0][0] < _TOGETHER * len(filled)
-    return min(len(panels), 1) if small else len(panels)
+    return 1 if small else len(panels)
 
 
 def _blocks(pixels: Grey) -> float:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from gyrus.errors import InputError
 from gyrus.explain.layers import LayerSpec, resolve_layers
-from gyrus.models import Classifier, create_model
+from gyrus.models import Classifier
 from gyrus.studies.plans import Board, Joint, Maps
 from gyrus.studies.recipe import Recipe
+from gyrus.training import make_model
 
 
 def require_layers(recipe: Recipe, scale: str) -> None:
@@ -45,13 +46,5 @@ def _named(recipe: Recipe) -> Iterator[tuple[str, str, LayerSpec]]:
 
 def _untrained(recipe: Recipe, training: str, scale: str) -> Classifier:
     """Return a training's network with random weights: what its layers are called does not hang on its classes."""
-    config = recipe.config(training, scale, seed=0)
-    return create_model(
-        config.model,
-        ("a", "b"),
-        keep_dense=config.keep_dense,
-        output_stride=config.output_stride,
-        truncate=config.truncate,
-        fuse=config.fuse,
-        preprocess=config.preprocess(),
-    )
+    config = recipe.config(training, scale, seed=0).model_copy(update={"pretrained": "none"})
+    return make_model(config, ("a", "b"), None)
