@@ -9,17 +9,44 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from gyrus.batches import outlines_of
 from gyrus.datasets import open_dataset
 from gyrus.errors import InputError
 from gyrus.explain import explain_records
-from gyrus.guides import at_grid, mask_loss, true_maps
+from gyrus.guides import answer_loss, at_grid, mask_loss, true_maps
 from gyrus.models import create_model, load_model, save_model
 from gyrus.splits import Split
 from gyrus.training import fit, make_config
 
 CLASSES = ("glioma", "meningioma", "no_tumor", "pituitary")
+
+
+class TestAnswerLoss:
+    def test_with_every_tumour_there_it_is_the_weighted_cross_entropy(self) -> None:
+        logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+        labels, weight = torch.tensor([0, 1, 2, 2, 1, 0]), torch.tensor([0.5, 1.0, 3.0])
+        ours = answer_loss(logits, labels, torch.zeros(6, dtype=torch.bool), weight, 0.05)
+        torch.testing.assert_close(ours, F.cross_entropy(logits, labels, weight=weight, label_smoothing=0.05))
+
+    def test_without_its_tumour_every_class_is_to_be_as_likely_whatever_its_weight(self) -> None:
+        """By hand: of two classes, -(log 0.25 + log 0.75) / 2; least at equal logits, and no gradient there."""
+        gone, weight = torch.ones(1, dtype=torch.bool), torch.tensor([0.1, 7.0])
+        logits = torch.tensor([[0.0, math.log(3)]])
+        by_hand = -(math.log(0.25) + math.log(0.75)) / 2
+        for label in (0, 1):
+            assert float(answer_loss(logits, torch.tensor([label]), gone, weight, 0.05)) == pytest.approx(by_hand)
+        level = torch.full((1, 2), 4.0, requires_grad=True)
+        answer_loss(level, torch.tensor([1]), gone, weight, 0.05).backward()
+        assert level.grad is not None
+        assert level.grad.abs().max() < 1e-6
+
+    def test_a_slice_without_its_tumour_weighs_one(self) -> None:
+        logits, labels = torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1])
+        gone, weight = torch.tensor([False, True]), torch.tensor([3.0, 9.0])
+        told, doubt = math.log(1 + math.exp(-2)), math.log(2)
+        assert float(answer_loss(logits, labels, gone, weight, 0.0)) == pytest.approx((3 * told + doubt) / 4)
 
 
 class TestMaskLoss:

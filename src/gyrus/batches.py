@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gyrus.erasure import Erased, erase
+from gyrus.erasure import erase
 from gyrus.preprocess import Preprocess, frame_of
 from gyrus.records import Record
 from gyrus.trainconfig import TrainConfig
@@ -25,7 +25,6 @@ class Batches:
     labels: Tensor
     config: TrainConfig
     outlines: tuple[np.ndarray[Any, np.dtype[np.uint8]], Tensor] | None = None
-    healthy: int | None = None
     epoch: Callable[[], int] | None = None
 
     def __len__(self) -> int:
@@ -44,26 +43,28 @@ class Batches:
                 yield inputs[chunk], self.labels[chunk]
                 continue
             shares, known = self.outlines
-            batch = inputs[chunk], self.labels[chunk], torch.from_numpy(shares)[chunk], known[chunk]
-            yield self._erased(batch, step) if self.config.erase else batch
+            slices, outlines, gone = self._erased(inputs[chunk], torch.from_numpy(shares)[chunk], known[chunk], step)
+            yield slices, self.labels[chunk], outlines, known[chunk], gone
 
     def counts(self, classes: int) -> Tensor:
-        """Return how many slices of each of the classes an epoch shows on average: (classes,) float32."""
+        """Return how many slices of each of the classes an epoch shows on average: (classes,) float32.
+
+        A slice without its tumour is of no class.
+        """
         shown = torch.bincount(self.labels, minlength=classes).float()
-        if self.config.erase and self.outlines is not None:
-            assert self.healthy is not None, "fit refuses to erase without a healthy class"
-            outlined = torch.from_numpy(self.outlines[0].any(axis=(1, 2))) & (self.labels != self.healthy)
-            gone = self.config.erase * torch.bincount(self.labels[outlined], minlength=classes)
-            shown -= gone
-            shown[self.healthy] += gone.sum()
+        if self.outlines is not None:
+            outlined = torch.from_numpy(self.outlines[0].any(axis=(1, 2)))
+            shown -= self.config.erase * torch.bincount(self.labels[outlined], minlength=classes)
         return shown
 
-    def _erased(self, batch: tuple[Tensor, ...], step: int) -> tuple[Tensor, ...]:
-        assert self.healthy is not None, "fit refuses to erase without a healthy class"
+    def _erased(self, slices: Tensor, outlines: Tensor, known: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return slices and outlines after the erasures, and (N,) which lost their tumour."""
+        if not self.config.erase:
+            return slices, outlines, torch.zeros(len(slices), dtype=torch.bool)
         epoch = self.epoch() if self.epoch is not None else 0
         rng = np.random.default_rng([self.config.seed, epoch, 3, step])
-        done = erase(Erased(*(values.numpy() for values in batch)), self.config.erase, self.healthy, rng)
-        return tuple(torch.from_numpy(values) for values in (done.slices, done.labels, done.outlines, done.known))
+        done = erase(slices.numpy(), outlines.numpy(), known.numpy(), self.config.erase, rng)
+        return torch.from_numpy(done.slices), torch.from_numpy(done.outlines), torch.from_numpy(done.gone)
 
 
 def stream(*key: int) -> int:

@@ -232,7 +232,7 @@ def train(
     ] = None,
     guide_weight: Annotated[float, typer.Option("--guide-weight", help="Beside the classification loss.")] = 1.0,
     erase: Annotated[
-        float, typer.Option("--erase", help="Share of outlined slices shown as no_tumor, the tumour filled in.")
+        float, typer.Option("--erase", help="Share of outlined slices shown without the tumour, and no class told.")
     ] = 0.0,
     frozen: Annotated[bool, typer.Option("--frozen", help="Train the last layer alone; no augmentation.")] = False,
     head: Annotated[str, typer.Option("--head", help="softmax, or for two classes sigmoid.")] = "softmax",

@@ -68,7 +68,7 @@ class EpochTable(Callback):
         row: dict[str, float] = {"epoch": trainer.current_epoch + 1}
         for part, (total, confusion) in self._sums.items():
             figures = rates(confusion)
-            row[f"{part}_loss"] = total / int(confusion.sum())
+            row[f"{part}_loss"] = total / max(int(confusion.sum()), 1)
             for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1"):
                 row[f"{part}_{name}"] = float(figures[name])
         row["learning_rate"] = float(trainer.optimizers[0].param_groups[0]["lr"])

@@ -1,8 +1,10 @@
-"""Training slices whose tumour is taken out, so that a network learns that without it there is none.
+"""Training slices whose tumour is taken out, so that a network learns that without it there is nothing to tell.
 
 A classifier may tell a glioma by the brain around it: by the plane, the scanner, the other ventricle. Shown the same
-slice without the tumour, and told that there is none, it has to look at the tumour. So that the trace of the filling
-tells little, other slices have a hole of the same kind filled in healthy tissue, and keep their label.
+slice without the tumour, and asked to give every class the same probability, it has to look at the tumour. Calling such
+a slice no_tumor instead makes a network call tumours that it does not see no_tumor, too, where it should be in doubt.
+So that the trace of the filling tells little, other slices have a hole of the same kind filled in healthy tissue, and
+keep their class.
 """
 
 from __future__ import annotations
@@ -88,41 +90,45 @@ class Erased:
 
     Attributes:
         slices: (N, S, S) uint8.
-        labels: (N,) class numbers; that of the healthy class where the tumour is gone.
         outlines: (N, S, S) uint8, the share of each pixel that is tumour, in 255ths; 0 where it is gone.
-        known: (N,) whether the outline is known.
+        gone: (N,) boolean, whether the tumour is gone, and with it what tells the class.
     """
 
     slices: NDArray[np.uint8]
-    labels: NDArray[np.int64]
     outlines: NDArray[np.uint8]
-    known: NDArray[np.float32]
+    gone: Shape
 
 
-def erase(batch: Erased, share: float, healthy: int, rng: np.random.Generator) -> Erased:
+def erase(
+    slices: NDArray[np.uint8],
+    outlines: NDArray[np.uint8],
+    known: NDArray[np.float32],
+    share: float,
+    rng: np.random.Generator,
+) -> Erased:
     """Take the tumour out of some slices of a batch, and fill holes in the healthy tissue of others.
 
     Args:
-        batch: prepared slices; unchanged.
+        slices: (N, S, S) prepared; unchanged.
+        outlines: (N, S, S) share of each pixel that is tumour, in 255ths; unchanged.
+        known: (N,) 1 where the outline is known, an empty one being that of a slice without tumour.
         share: of the slices with an outline that lose their tumour, but for tumours that reach out of the head or leave
-            no tissue around. As many again, and twice the share of the slices of the healthy class, have a hole filled
-            in healthy tissue, of the shape of a tumour of the batch, where one fits.
-        healthy: number of the healthy class.
+            no tissue around. As many again, and twice the share of the slices without tumour, have a hole filled in
+            healthy tissue, of the shape of a tumour of the batch, where one fits.
         rng: of every draw.
     """
-    done = Erased(batch.slices.copy(), batch.labels.copy(), batch.outlines.copy(), batch.known.copy())
-    outlined = batch.outlines.any(axis=(1, 2)) & (batch.known > 0)
+    done = Erased(slices.copy(), outlines.copy(), np.zeros(len(slices), dtype=np.bool_))
+    outlined = outlines.any(axis=(1, 2)) & (known > 0)
     shapes = np.flatnonzero(outlined)
-    for i, drawn in enumerate(rng.random(len(batch.labels))):
-        bare = bool(batch.labels[i] == healthy)
-        if drawn >= 2 * share or not (outlined[i] or (bare and len(shapes))):
+    for i, drawn in enumerate(rng.random(len(slices))):
+        if drawn >= 2 * share or not known[i] or not len(shapes):
             continue
-        own = batch.outlines[i] > 0
-        shape = own if outlined[i] else batch.outlines[rng.choice(shapes)] > 0
+        own = outlines[i] > 0
+        shape = own if outlined[i] else outlines[rng.choice(shapes)] > 0
         hole = widened(shape, round(rng.uniform(1, 3) * reach(own.shape)))
-        pixels = batch.slices[i].astype(np.float32)
+        pixels = slices[i].astype(np.float32)
         head = head_outline(pixels)
-        gone = bool(outlined[i]) and not bare and drawn < share
+        gone = bool(outlined[i] and drawn < share)
         if gone:
             if not (hole & head).any() or (own & ~head).any() or not (inside(head) & ~hole).any():
                 continue  # something of the tumour would stay
@@ -134,5 +140,5 @@ def erase(batch: Erased, share: float, healthy: int, rng: np.random.Generator) -
             hole = moved(hole, *(int(n) for n in offsets[rng.integers(len(offsets))]))
         done.slices[i] = np.rint(membrane(pixels, hole & head, head, rng))
         if gone:
-            done.labels[i], done.outlines[i] = healthy, 0
+            done.gone[i], done.outlines[i] = True, 0
     return done

@@ -1,9 +1,28 @@
-"""Losses that tell a class map where to look while the classifier learns what to say."""
+"""The losses of a training: what the answer should be, and where its map should look."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def answer_loss(logits: Tensor, labels: Tensor, gone: Tensor, weight: Tensor, smoothing: float) -> Tensor:
+    """Return the mean cross-entropy of a batch, of slices without their tumour against equal probabilities.
+
+    Args:
+        logits: (N, classes) float32.
+        labels: (N,) class numbers; what a slice was where its tumour is gone, which is not asked for.
+        gone: (N,) boolean, whether the tumour is gone: see :func:`gyrus.erasure.erase`.
+        weight: (classes,) of the classes; 1 of a slice without its tumour.
+        smoothing: share of the target spread over all classes (Szegedy et al. 2016).
+
+    Returns:
+        The weighted mean, a scalar.
+    """
+    told = F.cross_entropy(logits, labels, weight=weight, label_smoothing=smoothing, reduction="none")
+    doubt = -logits.log_softmax(dim=1).mean(dim=1)
+    return torch.where(gone, doubt, told).sum() / torch.where(gone, 1.0, weight[labels]).sum()
 
 
 def mask_loss(maps: Tensor, outlines: Tensor) -> Tensor:

@@ -61,8 +61,9 @@ class TrainConfig(BaseModel):
         synthetic: the folder of a phantom, whose slices take part in the training, its class weights and figures
             included; their outlines guide wherever anything guides. None is none.
         guide_weight: of that loss beside the cross-entropy.
-        erase: share of the outlined slices whose tumour is taken out in each epoch and whose class is then no_tumor;
-            needs ``guide`` "mask". See :func:`gyrus.erasure.erase`.
+        erase: share of the outlined slices whose tumour is taken out in each epoch, and with it what tells the class:
+            all are then to be equally likely, and the map empty. Needs ``guide`` "mask". See
+            :func:`gyrus.erasure.erase`.
         epochs: passes over the training part.
         batch_size: slices per step.
         optimizer: "adamw" (Loshchilov & Hutter 2019), "adam" (Kingma & Ba 2015; its weight decay is part of the

@@ -23,7 +23,7 @@ from gyrus.devices import has_fast_bf16, pick_device
 from gyrus.epochs import BEST, CHECKPOINTS, LAST, Checkpoints, EpochTable, WholeFiles
 from gyrus.errors import InputError
 from gyrus.features import embed_records
-from gyrus.guides import at_grid, mask_loss, true_maps
+from gyrus.guides import answer_loss, at_grid, mask_loss, true_maps
 from gyrus.loading import Progress, load_slices
 from gyrus.models import Classifier, create_model, load_model, save_model
 from gyrus.models.attention import CamAttention
@@ -33,7 +33,6 @@ from gyrus.splits import Split
 from gyrus.synthetic import synthetic_facts, synthetic_slices
 from gyrus.teaching import all_trainings, find_teacher, guiding_outlines, teacher_facts
 from gyrus.trainconfig import TrainConfig, make_config
-from gyrus.words import HEALTHY
 
 __all__ = ["CONFIG", "EPOCHS", "SPLIT", "AttentionSwitch", "TrainConfig", "fit", "make_config"]
 
@@ -81,8 +80,6 @@ def fit(
     train, val = ([dataset[i] for i in ids] for ids in (split.train, split.val))
     classes = tuple(sorted({str(r.label) for r in train}))
     _require_known(val, classes)
-    if config.erase and HEALTHY not in classes:
-        raise InputError(f"the train part lacks {HEALTHY}, the class of a slice without its tumour: leave --erase out")
     begun = config.begun
     teacher = find_teacher(config, classes)
     made = synthetic_slices(Path(config.synthetic), classes, dataset) if config.synthetic else None
@@ -106,7 +103,6 @@ def fit(
     batches.outlines = guiding_outlines(
         config, teacher, train, made.records if made else (), model.spec.preprocess, progress
     )
-    batches.healthy = classes.index(HEALTHY) if HEALTHY in classes else None
     task = _Task(model, config, batches, part(val, "val"), progress)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / SPLIT).exists():
@@ -343,14 +339,15 @@ class _Task(L.LightningModule):
             if outlined and self.config.augment.peel:
                 changes = keep_shown(changes, outlined[0])
             inputs = apply(inputs, changes)
-            outlined = [move(outlined[0], changes) / 255, outlined[1]] if outlined else []
+            outlined = [move(outlined[0], changes) / 255, *outlined[1:]] if outlined else []
         with SwiftDepthwise():
             class_map, logits = self._answer(inputs, mapped=bool(outlined))
+        gone = outlined[2] if outlined else torch.zeros_like(labels, dtype=torch.bool)
         weight, smoothing = self.get_buffer("class_weight"), self.config.label_smoothing
-        loss = F.cross_entropy(logits.float(), labels, weight=weight, label_smoothing=smoothing)
+        loss = answer_loss(logits.float(), labels, gone, weight, smoothing)
         if class_map is not None:
-            loss = loss + self.config.guide_weight * self._guidance(class_map.float(), labels, *outlined)
-        self.table.add("train", loss, logits, labels)
+            loss = loss + self.config.guide_weight * self._guidance(class_map.float(), labels, *outlined[:2])
+        self.table.add("train", loss, logits[~gone], labels[~gone])
         if self.progress:
             total = self.config.epochs * len(self.train_batches)
             self.progress(f"epoch {self.current_epoch + 1}/{self.config.epochs}", self.global_step + 1, total)
