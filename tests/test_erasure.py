@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from gyrus import training
 from gyrus.batches import Batches
 from gyrus.datasets import open_dataset
 from gyrus.erasure import Erased, erase, membrane
 from gyrus.errors import InputError
-from gyrus.splits import Split
+from gyrus.splits import Split, holdout
 from gyrus.stress import fills
 from gyrus.training import fit, make_config
 
@@ -192,3 +193,24 @@ class TestTraining:
         weights = {name: value.clone() for name, value in model.state_dict().items()}
         again = fit(dataset, split, config, tmp_path / "again")
         assert all(torch.equal(value, weights[name]) for name, value in again.state_dict().items())
+
+    def test_the_loss_is_told_what_is_gone_and_no_healthy_class_is_needed(
+        self, tiny_phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        dataset = open_dataset(tiny_phantom)
+        ill = replace(dataset, records=tuple(r for r in dataset.records if r.label != "no_tumor"))
+        config = make_config(
+            model="resnet18", size=48, canonical=True, fuse=16, guide="mask", erase=0.4, epochs=2, batch_size=8,
+            precision="fp32", device="cpu",
+        )  # fmt: skip
+        told: list[torch.Tensor] = []
+
+        def listening(*given: torch.Tensor) -> torch.Tensor:
+            told.append(given[2])
+            return loss(*given)
+
+        loss = training.answer_loss
+        monkeypatch.setattr(training, "answer_loss", listening)
+        model = fit(ill, holdout(ill, (0.5, 0.25, 0.25)), config, tmp_path / "run")
+        assert "no_tumor" not in model.classes
+        assert 0 < torch.cat(told).float().mean() < 0.8

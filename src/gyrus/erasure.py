@@ -96,7 +96,7 @@ class Erased:
 
     slices: NDArray[np.uint8]
     outlines: NDArray[np.uint8]
-    gone: Shape
+    gone: NDArray[np.bool_]
 
 
 def erase(
